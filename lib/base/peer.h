@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJM_BASE_PEER_H
+#define OBJM_BASE_PEER_H
+/*
+ * Who is on the other end of a Unix socket: the credentials at connect(2) time (SO_PEERCRED, SO_PEERGROUPS). Policy
+ * goes by uid and gid, never by pid: the pid may have been recycled.
+ */
+#include <stdint.h>
+#include <sys/types.h>
+
+struct objm_peer {
+        uid_t uid;
+        gid_t gid;
+        uint32_t n_groups;   /* supplementary groups, 0 when not asked for */
+        const gid_t *groups; /* owned by whoever filled this in */
+};
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJM_BASE_SPIN_H
+#define OBJM_BASE_SPIN_H
+/*
+ * When to poll for a while before going to sleep. Waking a sleeping CPU costs more than serving a request, so polling
+ * pays when the next request comes soon; it is pure loss when it does not, and worse than loss when the one who would
+ * send it waits for this very CPU. The policy therefore only looks at whether polling has lately paid:
+ *
+ *      if (objm_spin_begin(&s)) {
+ *              do { look } while (!found && objm_spin_more(&s));
+ *              objm_spin_end(&s, found);
+ *      }
+ *
+ * Below one success in four it polls at ever fewer occasions, down to one in 1024. A find after a gap in which this
+ * thread was not running does not count as a success: somebody else needed the CPU. One thread per struct.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#define OBJM_SPIN_DEFAULT_NS 40000
+
+struct objm_spin {
+        uint32_t budget_ns; /* 0: never */
+        uint16_t score;     /* recent successes, 0..1024 */
+        uint16_t skip;      /* occasions still to pass by */
+        uint16_t backoff;   /* how many to pass by after the next failure */
+        bool preempted;
+        uint64_t start, last;
+};
+
+/* @budget_ns 0 turns it off; so does a process that may run on one CPU only. */
+void objm_spin_init(struct objm_spin *s, uint32_t budget_ns);
+
+/* False: sleep at once. */
+bool objm_spin_begin(struct objm_spin *s);
+
+/* True while there is budget. Call once a look. */
+bool objm_spin_more(struct objm_spin *s);
+
+void objm_spin_end(struct objm_spin *s, bool found);
+
+#endif

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT
+# What `make check` and its longer relatives run. The stages of `make check` stand in tests/check.sh.
+JOBS         ?= $(shell nproc)
+FUZZ_SECONDS ?= 600
+export MAKE PYTHON JOBS
+
+check:
+	@sh tests/check.sh
+
+check-long: all
+	OBJM_BUILD=build/release $(PYTHON) -m pytest -q -m long tests/integration
+	@set -e; for t in tests/long/*.sh; do echo "== $$t"; sh "$$t"; done
+
+# Finds new inputs under build/fuzz/corpus; what deserves to stay is copied to tests/corpus by hand.
+fuzz:
+	@command -v clang >/dev/null || { echo "make fuzz needs clang and libclang-rt-dev"; exit 1; }
+	@$(MAKE) -s MODE=fuzz fuzz-targets
+	@set -e; for t in build/fuzz/fuzz/fuzz_*; do name=$${t##*/}; \
+		mkdir -p build/fuzz/corpus/$$name; echo "== $$name for $(FUZZ_SECONDS) s"; \
+		"$$t" -max_total_time=$(FUZZ_SECONDS) -timeout=5 -print_final_stats=1 -verbosity=0 \
+			-artifact_prefix=build/fuzz/$$name- build/fuzz/corpus/$$name tests/corpus/$$name; done
+
+# Line coverage of lib/ and objmapperd/ by the unit tests and the integration tests.
+coverage:
+	@command -v gcovr >/dev/null || { echo "make coverage needs gcovr"; exit 1; }
+	@$(MAKE) -s MODE=cov all unit-tests
+	@find build/cov -name '*.gcda' -exec rm -f {} +
+	@mkdir -p build/check && : >build/check/cov
+	@sh tests/run-units.sh build/check/cov build/cov/tests/unit/*_test
+	OBJM_BUILD=build/cov $(PYTHON) -m pytest -q -m "not long and not timing" tests/integration
+	gcovr --root . --filter 'lib/' --filter 'objmapperd/' --exclude-throw-branches --fail-under-line 85 build/cov
+
+.PHONY: check check-long fuzz coverage
