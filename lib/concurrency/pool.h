@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJM_CONCURRENCY_POOL_H
+#define OBJM_CONCURRENCY_POOL_H
+/*
+ * The blocking pool: a fixed number of threads for work that may wait for a disk. Two lanes: requests first; scans and
+ * the like in the background, on at most half of the threads (one, if there is only one), so that they never hold up
+ * a request for longer than one of their own slices. Background work that is long cuts itself into jobs.
+ */
+#include "base/attr.h"
+#include "concurrency/qsbr.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+struct objm_pool;
+
+enum objm_pool_lane {
+        OBJM_LANE_REQUEST,
+        OBJM_LANE_BACKGROUND,
+};
+
+/* Embedded by whoever submits; owned by the pool from submit() until run() is called, by run() from then on. */
+struct objm_job {
+        struct objm_job *next;
+        /* In a pool thread. @r is that thread's reader, online; go offline around what may block for long. */
+        void (*run)(struct objm_job *job, struct objm_qsbr_reader *r);
+};
+
+enum {
+        OBJM_POOL_FULL = 1,    /* request lane: max_queue jobs wait already */
+        OBJM_POOL_STOPPED = 2, /* stop() was called */
+};
+
+/* @threads >= 1; @max_queue bounds the request lane. @name (up to 11 characters) becomes the threads' name. */
+int objm_pool_new(unsigned threads, size_t max_queue, const char *name, struct objm_qsbr *qsbr,
+                  struct objm_pool **ret) objm_must_check;
+
+/* Any thread. 0, OBJM_POOL_FULL or OBJM_POOL_STOPPED; the job is taken only on 0. */
+int objm_pool_submit(struct objm_pool *p, struct objm_job *job, enum objm_pool_lane lane) objm_must_check;
+
+unsigned objm_pool_threads(const struct objm_pool *p);
+
+/* Jobs waiting in the request lane. */
+size_t objm_pool_queued(struct objm_pool *p);
+
+/* Refuses further jobs, runs all that wait, joins. Idempotent. */
+void objm_pool_stop(struct objm_pool *p);
+
+/* stop(), then frees. NULL is fine. */
+void objm_pool_free(struct objm_pool *p);
+
+#endif
