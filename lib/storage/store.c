@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The way of a request through the store: export and its allow lists, index, tree. On a hit: one lookup, openat2,
+ * fstat; no lock, no allocation. No pointer into the index is held across a system call.
+ */
+#include "storage/store.h"
+
+#include "base/fd.h"
+#include "storage/catalog.h"
+#include "storage/counters.h"
+#include "storage/name.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How often a name is looked at again whose file is exchanged between the look and the opening. */
+#define ATTEMPTS 3
+
+struct objm_store {
+        struct objm_counters counters;
+        struct objm_catalog catalog;
+};
+
+struct request {
+        const char *uri;
+        size_t len;
+        const struct objm_export *export;
+        bool nowait;
+        char path[OBJM_URI_MAX]; /* below the export, terminated; a prefix has at least one byte */
+};
+
+/* Keeps -ftrivial-auto-var-init from clearing 4 KiB for each request; admit() sets what is read. */
+#define UNINITIALIZED __attribute__((uninitialized))
+
+/* Nothing about a name is said, not even whether it could be one, to a peer that may not use its export. */
+static int admit(struct request *q, const struct objm_store *s, const struct objm_peer *peer, const void *uri,
+                 size_t len, unsigned flags)
+{
+        if (len == 0 || len > OBJM_URI_MAX)
+                return OBJM_STORE_INVALID;
+        q->export = objm_exports_find(&s->catalog.exports, uri, len);
+        if (!q->export)
+                return OBJM_STORE_NOT_FOUND;
+        if (!objm_export_allows(q->export, peer))
+                return OBJM_STORE_DENIED;
+        q->uri = uri;
+        q->len = len;
+        q->nowait = flags & OBJM_STORE_NOWAIT;
+        len -= q->export->prefix_len;
+        memcpy(q->path, q->uri + q->export->prefix_len, len);
+        q->path[len] = 0;
+        return 0;
+}
+
+static size_t path_len(const struct request *q)
+{
+        return q->len - q->export->prefix_len;
+}
+
+/* True when the tree no longer holds what the index said. */
+static bool is_gone(int r)
+{
+        return r == OBJM_STORE_NOT_FOUND || r == OBJM_STORE_NOT_REGULAR || r == OBJM_STORE_DENIED;
+}
+
+static void drop(struct objm_store *s, const struct request *q)
+{
+        objm_catalog_forget(&s->catalog, q->uri, q->len);
+        objm_counters_add(&s->counters, OBJM_COUNT_DROPPED);
+}
+
+static void count(struct objm_store *s, enum objm_counter which, int r)
+{
+        if (r != OBJM_STORE_COLD)
+                objm_counters_add(&s->counters, which);
+}
+
+/* @version is what the index knows. The name is in the index, so it is a good one. */
+static int open_known(struct objm_store *s, const struct request *q, uint64_t version, int *ret_fd,
+                      struct objm_object_info *ret_info)
+{
+        struct stat st;
+        int r = objm_tree_open(&q->export->tree, q->path, q->nowait, ret_fd, &st);
+
+        if (r)
+                return r;
+        *ret_info = objm_tree_info(&st);
+        if (objm_unlikely(ret_info->version != version))
+                objm_catalog_learn(&s->catalog, q->uri, q->len, ret_info);
+        return 0;
+}
+
+/* Opens what a look says is a regular file, and makes sure that it opened just that. */
+static int open_looked_at(const struct request *q, int *ret_fd, struct stat *ret_st)
+{
+        int fd objm_cleanup(objm_fd_closep) = -1;
+        struct stat looked;
+        int r = objm_tree_look(&q->export->tree, q->path, q->nowait, &looked);
+
+        if (r)
+                return r;
+        if (!S_ISREG(looked.st_mode))
+                return OBJM_STORE_NOT_REGULAR;
+        r = objm_tree_open(&q->export->tree, q->path, q->nowait, &fd, ret_st);
+        if (r)
+                return r;
+        if (looked.st_dev != ret_st->st_dev || looked.st_ino != ret_st->st_ino)
+                return OBJM_STORE_BUSY;
+        *ret_fd = objm_fd_steal(&fd);
+        return 0;
+}
+
+static int open_unknown(struct objm_store *s, const struct request *q, int *ret_fd, struct objm_object_info *ret_info)
+{
+        struct stat st;
+        int r = (int)objm_name_check(q->path, path_len(q));
+
+        if (r)
+                return r;
+        r = OBJM_STORE_BUSY;
+        for (int i = 0; i < ATTEMPTS && r == OBJM_STORE_BUSY; i++)
+                r = open_looked_at(q, ret_fd, &st);
+        if (r)
+                return r;
+        *ret_info = objm_tree_info(&st);
+        objm_catalog_learn(&s->catalog, q->uri, q->len, ret_info);
+        return 0;
+}
+
+int objm_store_open(struct objm_store *s, const struct objm_peer *peer, const void *uri, size_t len, unsigned flags,
+                    int *ret_fd, struct objm_object_info *ret_info)
+{
+        UNINITIALIZED struct request q;
+        const struct objm_entry *e;
+        int r = admit(&q, s, peer, uri, len, flags);
+
+        if (r)
+                return r;
+        e = objm_index_find(s->catalog.index, uri, len);
+        if (e) {
+                r = open_known(s, &q, e->info.version, ret_fd, ret_info);
+                if (!is_gone(r)) {
+                        count(s, OBJM_COUNT_HIT, r);
+                        return r;
+                }
+                drop(s, &q);
+        }
+        r = open_unknown(s, &q, ret_fd, ret_info);
+        count(s, OBJM_COUNT_MISS, r);
+        return r;
+}
+
+static int stat_tree(const struct request *q, struct objm_object_info *ret_info)
+{
+        struct stat st;
+        int r = (int)objm_name_check(q->path, path_len(q));
+
+        if (r == 0)
+                r = objm_tree_look(&q->export->tree, q->path, q->nowait, &st);
+        if (r)
+                return r;
+        if (!S_ISREG(st.st_mode))
+                return OBJM_STORE_NOT_REGULAR;
+        *ret_info = objm_tree_info(&st);
+        return 0;
+}
+
+int objm_store_stat(struct objm_store *s, const struct objm_peer *peer, const void *uri, size_t len, unsigned flags,
+                    struct objm_object_info *ret_info)
+{
+        UNINITIALIZED struct request q;
+        int r = admit(&q, s, peer, uri, len, flags);
+
+        if (r)
+                return r;
+        return stat_tree(&q, ret_info);
+}
+
+int objm_store_new(const struct objm_store_config *config, struct objm_qsbr *qsbr, struct objm_pool *pool,
+                   size_t *ret_bad, struct objm_store **ret)
+{
+        struct objm_store *s = aligned_alloc(OBJM_CACHE_LINE, sizeof(*s));
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        memset(s, 0, sizeof(*s));
+        r = objm_catalog_init(&s->catalog, config, qsbr, ret_bad);
+        if (r < 0) {
+                free(s);
+                return r;
+        }
+        *ret = s;
+        return 0;
+}
+
+void objm_store_free(struct objm_store *s)
+{
+        if (!s)
+                return;
+        objm_catalog_deinit(&s->catalog);
+        free(s);
+}
+
+bool objm_store_wants_groups(const struct objm_store *s)
+{
+        for (size_t i = 0; i < s->catalog.exports.n; i++)
+                if (s->catalog.exports.item[i].n_gids)
+                        return true;
+        return false;
+}
+
+int objm_store_watch_fd(const struct objm_store *s)
+{
+        return -1;
+}
+
+void objm_store_on_watch_ready(struct objm_store *s, void (*rearm)(void *userdata), void *userdata)
+{
+        rearm(userdata);
+}
+
+void objm_store_count(struct objm_store *s, struct objm_store_counts *ret)
+{
+        *ret = (struct objm_store_counts){
+                .objects = objm_index_count(s->catalog.index),
+                .hits = objm_counters_sum(&s->counters, OBJM_COUNT_HIT),
+                .misses = objm_counters_sum(&s->counters, OBJM_COUNT_MISS),
+                .dropped = objm_counters_sum(&s->counters, OBJM_COUNT_DROPPED),
+        };
+}
