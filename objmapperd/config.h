@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJMAPPERD_CONFIG_H
+#define OBJMAPPERD_CONFIG_H
+/*
+ * The configuration: const once built; a reload builds a new one and swaps it. Comes from built-in defaults, then the
+ * libconfig file, then the command line. What is wrong in a file is said with file, line and key, and nothing of it is
+ * used.
+ */
+#include "storage/store.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define CONFIG_DEFAULT_PATH "/etc/objmapper/objmapperd.conf"
+
+enum config_model {
+        CONFIG_MODEL_THREAD_POOL,
+        CONFIG_MODEL_THREAD_PER_CONNECTION,
+        CONFIG_MODEL_THREAD_PER_REQUEST,
+};
+
+struct config_listen {
+        char *path;  /* Unix socket */
+        mode_t mode; /* of the socket file */
+        char *group; /* its group, NULL: the daemon's */
+};
+
+struct config {
+        struct config_listen *listen;
+        size_t n_listen;
+
+        enum config_model model;
+        unsigned pool_size, copy_pool_size; /* 0: one, or two, for each CPU the process may use */
+        uint32_t max_queue_depth, max_connections, requests_per_connection;
+        bool persistent, optimize_for_latency;
+
+        uint64_t idle_ns, request_ns, drain_ns; /* 0: no limit */
+
+        struct objm_export_config *exports; /* strings and lists owned */
+        size_t n_exports;
+        bool scan, watch;
+
+        uint32_t uri_length, in_flight;
+
+        int log_level; /* as syslog(3): LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG */
+};
+
+/* What the command line says; NULL, 0 or -1 where it says nothing. Strings are argv's. */
+struct options {
+        const char *config_path; /* NULL: CONFIG_DEFAULT_PATH if it exists, else the defaults */
+        const char *socket_path; /* replaces `listen` */
+        char **exports;          /* "PREFIX=DIR"; any replaces `exports` */
+        size_t n_exports;
+        int model;                     /* enum config_model or -1 */
+        long pool_size, copy_pool_size; /* -1: not given */
+        bool check_config, foreground, version, help;
+};
+
+/* Message for people about the first thing that is wrong: "FILE:LINE: key: what". */
+struct config_error {
+        char text[512];
+};
+
+/* 0, or -EINVAL with @err set. Nothing is printed. */
+int options_parse(int argc, char **argv, struct options *ret, struct config_error *err);
+void options_deinit(struct options *o);
+const char *options_usage(void);
+
+/* Builds defaults < file < options. 0, or negative errno with @err set. */
+int config_load(const struct options *o, struct config **ret, struct config_error *err);
+void config_free(struct config *c);
+
+/* True when both have the same exports and index settings, so that the store can stay. */
+bool config_same_store(const struct config *a, const struct config *b);
+
+#endif

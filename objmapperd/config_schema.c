@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+#include "config_schema.h"
+#include "base/attr.h"
+#include <string.h>
+#include <syslog.h>
+
+#define MAX_TIMEOUT_S (7 * 24 * 3600)
+
+#define BOOLEAN(name, field)           {name, CONFIG_BOOLEAN, offsetof(struct config, field), 0, 1, NULL}
+#define NUMBER(name, field, min, max)  {name, CONFIG_NUMBER, offsetof(struct config, field), min, max, NULL}
+#define BYTES(name, field, min, max)   {name, CONFIG_BYTES, offsetof(struct config, field), min, max, NULL}
+#define DURATION(name, field)          {name, CONFIG_DURATION, offsetof(struct config, field), 0, MAX_TIMEOUT_S, NULL}
+#define CHOICE(name, field, choices)   {name, CONFIG_CHOICE, offsetof(struct config, field), 0, 0, choices}
+#define UNSUPPORTED(name)              {name, CONFIG_UNSUPPORTED, 0, 0, 0, NULL}
+#define GROUP(name, keys)              {name, keys, objm_array_len(keys)}
+
+_Static_assert(sizeof(unsigned) == sizeof(uint32_t), "pool sizes are stored as uint32_t");
+_Static_assert(sizeof(enum config_model) == sizeof(int), "the model is stored as int");
+
+static const struct config_choice models[] = {
+        {"thread-pool", CONFIG_MODEL_THREAD_POOL},
+        {"thread-per-connection", CONFIG_MODEL_THREAD_PER_CONNECTION},
+        {"thread-per-request", CONFIG_MODEL_THREAD_PER_REQUEST},
+        {NULL, 0},
+};
+
+static const struct config_choice levels[] = {
+        {"error", LOG_ERR},
+        {"warning", LOG_WARNING},
+        {"info", LOG_INFO},
+        {"debug", LOG_DEBUG},
+        {NULL, 0},
+};
+
+static const struct config_key concurrency[] = {
+        CHOICE("model", model, models),
+        NUMBER("pool_size", pool_size, 0, 1024),
+        NUMBER("copy_pool_size", copy_pool_size, 0, 1024),
+        NUMBER("max_queue_depth", max_queue_depth, 1, 1000000),
+        NUMBER("max_connections", max_connections, 1, 1000000),
+        NUMBER("requests_per_connection", requests_per_connection, 0, 1000000000),
+        BOOLEAN("persistent", persistent),
+        BOOLEAN("optimize_for_latency", optimize_for_latency),
+        UNSUPPORTED("use_async_copy"),
+};
+
+static const struct config_key timeouts[] = {
+        DURATION("idle", idle_ns),
+        DURATION("request", request_ns),
+        DURATION("drain", drain_ns),
+};
+
+static const struct config_key index_keys[] = {
+        BOOLEAN("scan", scan),
+        BOOLEAN("watch", watch),
+};
+
+static const struct config_key limits[] = {
+        BYTES("uri_length", uri_length, 1, 4096),
+        NUMBER("in_flight", in_flight, 1, 4096),
+        UNSUPPORTED("connections_per_uid"),
+        UNSUPPORTED("requests_per_second"),
+};
+
+static const struct config_key ring[] = {
+        UNSUPPORTED("enabled"),
+        UNSUPPORTED("entries"),
+        UNSUPPORTED("arena"),
+};
+
+static const struct config_key metrics[] = {
+        UNSUPPORTED("http"),
+};
+
+static const struct config_key log_keys[] = {
+        CHOICE("level", log_level, levels),
+};
+
+static const struct config_group groups[] = {
+        GROUP("concurrency", concurrency), GROUP("timeouts", timeouts), GROUP("index", index_keys),
+        GROUP("limits", limits),           GROUP("ring", ring),         GROUP("metrics", metrics),
+        GROUP("log", log_keys),
+};
+
+const struct config_group *config_schema_group(const char *name)
+{
+        for (size_t i = 0; i < objm_array_len(groups); i++) {
+                if (strcmp(groups[i].name, name) == 0)
+                        return &groups[i];
+        }
+        return NULL;
+}
+
+const struct config_key *config_schema_key(const struct config_group *group, const char *name)
+{
+        for (size_t i = 0; i < group->n_keys; i++) {
+                if (strcmp(group->keys[i].name, name) == 0)
+                        return &group->keys[i];
+        }
+        return NULL;
+}
+
+const struct config_choice *config_choice_find(const struct config_choice *choices, const char *word)
+{
+        for (; choices->word; choices++) {
+                if (strcmp(choices->word, word) == 0)
+                        return choices;
+        }
+        return NULL;
+}

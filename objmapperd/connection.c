@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+#include "objmapperd/connection.h"
+
+#include "base/fd.h"
+#include "objmapperd/exchange.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+int connection_new(int take_fd, bool want_groups, struct connection **ret)
+{
+        struct connection *c = calloc(1, sizeof(*c));
+        int r;
+
+        if (!c)
+                return -ENOMEM;
+        r = objm_unix_peer(take_fd, want_groups, &c->peer);
+        if (r < 0) {
+                free(c);
+                return r;
+        }
+        c->source.fd = take_fd;
+        c->jobs_max = CONNECTION_JOBS_MAX;
+        c->batch_limit = 1;
+        objm_outq_init(&c->out);
+        objm_list_init(&c->link);
+        *ret = c;
+        return 0;
+}
+
+void connection_free(struct connection *c)
+{
+        objm_fd_close(c->source.fd);
+        objm_outq_deinit(&c->out);
+        objm_unix_peer_deinit(&c->peer);
+        free(c->in);
+        free(c);
+}
+
+void connection_close(struct connection *c)
+{
+        struct worker *w = c->worker;
+
+        if (c->dead)
+                return;
+        c->dead = true;
+        if (w->hot == c)
+                w->hot = NULL;
+        objm_loop_remove(&w->loop, &c->source);
+        c->source.fd = objm_fd_close(c->source.fd);
+        objm_outq_deinit(&c->out);
+        objm_list_unlink(&c->link);
+        if (!c->jobs)
+                objm_list_add_tail(&w->dead, &c->link);
+        atomic_fetch_sub_explicit(&w->n_connections, 1, memory_order_relaxed);
+        server_count_out(w->server);
+}
+
+static bool unsent(const struct connection *c)
+{
+        return c->want_write || !objm_outq_empty(&c->out);
+}
+
+static enum worker_wait wait_kind(const struct connection *c)
+{
+        if (c->jobs)
+                return WORKER_WAIT_JOB;
+        if (unsent(c))
+                return WORKER_WAIT_PEER;
+        return c->in_len ? WORKER_WAIT_REST : WORKER_WAIT_REQUEST;
+}
+
+/* A list stays in the order of `since`, because that only ever becomes now. */
+static void wait_for(struct connection *c, enum worker_wait wait, bool progress)
+{
+        struct worker *w = c->worker;
+
+        if (wait == c->wait && (!progress || c->since == w->now))
+                return;
+        c->wait = (uint8_t)wait;
+        c->since = w->now;
+        objm_list_move_tail(&w->waiting[wait], &c->link);
+}
+
+/* After every piece of work: closes what has ended, else settles what to wait for. */
+static void settle(struct connection *c, bool progress)
+{
+        struct worker *w = c->worker;
+        bool done;
+
+        if (c->dead)
+                return;
+        if ((c->end_of_input && !exchange_blocked(c)) || (w->draining && !c->in_len))
+                c->closing = true;
+        done = c->closing && !unsent(c) && !c->jobs;
+        if (done || objm_loop_set(&w->loop, &c->source,
+                                  (exchange_blocked(c) || c->end_of_input ? 0u : EPOLLIN | EPOLLRDHUP) |
+                                          (unsent(c) ? (uint32_t)EPOLLOUT : 0u)) < 0)
+                connection_close(c);
+        else
+                wait_for(c, wait_kind(c), progress);
+}
+
+static void serve(struct connection *c, ssize_t received)
+{
+        uint32_t served = c->served;
+
+        exchange_serve(c, received);
+        settle(c, c->served != served);
+}
+
+static void on_events(struct objm_source *source, uint32_t events)
+{
+        struct connection *c = objm_container_of(source, struct connection, source);
+        struct worker *w = c->worker;
+
+        if (c->dead)
+                return;
+        if (events & (EPOLLHUP | EPOLLERR)) {
+                connection_close(c);
+                return;
+        }
+        w->n_served++;
+        w->hot = c;
+        if (events & EPOLLOUT) {
+                c->want_write = false;
+                exchange_resume(c);
+                settle(c, true);
+        } else {
+                serve(c, exchange_recv(c));
+        }
+}
+
+void connection_start(struct connection *c, struct worker *w)
+{
+        c->worker = w;
+        c->since = w->now;
+        c->source.events = EPOLLIN | EPOLLRDHUP;
+        c->source.on_events = on_events;
+        objm_list_add_tail(&w->waiting[WORKER_WAIT_REQUEST], &c->link);
+        if (objm_loop_add(&w->loop, &c->source) < 0)
+                connection_close(c);
+}
+
+bool connection_poll(struct connection *c, ssize_t *ret_received)
+{
+        ssize_t n = exchange_blocked(c) || c->end_of_input ? -EAGAIN : exchange_recv(c);
+
+        *ret_received = n;
+        return n != -EAGAIN;
+}
+
+void connection_polled(struct connection *c, ssize_t received)
+{
+        c->worker->n_served++;
+        serve(c, received);
+}
+
+void connection_on_reply(struct connection *c, struct reply *reply)
+{
+        if (c->dead) {
+                objm_fd_close(reply->fd);
+                if (!c->jobs)
+                        objm_list_add_tail(&c->worker->dead, &c->link);
+                return;
+        }
+        exchange_reply(c, reply);
+        if (!c->dead)
+                exchange_resume(c);
+        settle(c, true);
+}
+
+void connection_drain(struct connection *c)
+{
+        if (!exchange_blocked(c) && !c->end_of_input)
+                exchange_serve(c, exchange_recv(c));
+        settle(c, false);
+}

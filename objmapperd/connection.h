@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJMAPPERD_CONNECTION_H
+#define OBJMAPPERD_CONNECTION_H
+/*
+ * One client. Belongs to one worker thread. Reading stops while replies wait to be read by the client: the requests
+ * that were not answered yet stay as bytes in `in` and are looked at again when the socket takes more.
+ */
+#include "base/list.h"
+#include "concurrency/loop.h"
+#include "objmapperd/dialect.h"
+#include "objmapperd/worker.h"
+#include "transport/outq.h"
+
+/* Requests of one connection that may be with the pool at a time. */
+#define CONNECTION_JOBS_MAX 16
+
+struct connection {
+        struct objm_source source;
+        struct objm_list link; /* in one of worker.waiting, or worker.dead */
+        struct worker *worker;
+        const struct dialect *dialect; /* NULL until the first byte */
+        struct objm_outq out;
+        struct objm_peer peer;
+        uint8_t *in;    /* input not worked on yet; NULL when there is none */
+        uint32_t in_len;
+        uint32_t served; /* replies that have left */
+        uint64_t since;  /* ns; see enum worker_wait */
+        uint16_t jobs;   /* requests with the pool */
+        uint16_t jobs_max;
+        uint8_t batch_limit; /* replies in a message */
+        uint8_t wait;        /* enum worker_wait */
+        bool want_write;     /* the socket was full: nothing of the batch went */
+        bool refuse_fds;     /* the kernel takes no more of our descriptors: answer without */
+        bool end_of_input;   /* the client has shut down its side */
+        bool closing;        /* close once everything has left */
+        bool dead;           /* closed; kept for the events and jobs that still name it */
+        struct objm_mail arrival;
+};
+
+/* Takes @take_fd on success. 0 or negative errno. The accept thread. */
+int connection_new(int take_fd, bool want_groups, struct connection **ret) objm_must_check;
+
+/* Closes the descriptor if it is open and frees. No job may be under way. */
+void connection_free(struct connection *c);
+
+/* From here on in the worker's thread. */
+
+/* Begins to serve. On failure the connection is closed. */
+void connection_start(struct connection *c, struct worker *w);
+
+/*
+ * For spinning: looks once whether the socket has something; if so, connection_polled() works on it. In between the
+ * worker's buffer is taken.
+ */
+bool connection_poll(struct connection *c, ssize_t *ret_received);
+void connection_polled(struct connection *c, ssize_t received);
+
+/* A reply that was worked out in another thread. Takes reply->fd. */
+void connection_on_reply(struct connection *c, struct reply *r);
+
+/* The worker drains: works on what has arrived, then ends; at once when nothing has. */
+void connection_drain(struct connection *c);
+
+/* Closes at once; the memory goes with the end of the turn, or with the last job. */
+void connection_close(struct connection *c);
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+#include "objmapperd/dialect.h"
+
+#include "protocol/v3.h"
+
+#include <assert.h>
+
+static enum objm_decode next(const uint8_t *buf, size_t len, struct request *ret, size_t *ret_used)
+{
+        struct objm_v3_request rq;
+        enum objm_decode d = objm_v3_request_decode(buf, len, &rq, ret_used);
+
+        if (d == OBJM_DECODE_MORE)
+                return d;
+        *ret = (struct request){
+                .op = rq.op, .mode = rq.mode, .status = rq.status, .id = rq.id,
+                .uri = rq.uri, .uri_len = rq.uri_len, .if_version = rq.if_version,
+                .conditional = rq.flags & OBJM_V3_RQ_IF_VERSION,
+                .want_metadata = rq.flags & OBJM_V3_RQ_METADATA,
+        };
+        return d;
+}
+
+static size_t put_metadata(uint8_t *meta, size_t cap, const struct reply *r)
+{
+        if (r->status != OBJM_STATUS_OK)
+                return dialect_put_text(meta, cap, r);
+        return r->info.version ? dialect_put_times(meta, cap, 0, &r->info) : 0;
+}
+
+static void put(struct objm_batch *b, const struct reply *r)
+{
+        uint8_t meta[DIALECT_REPLY_MAX - OBJM_V3_RESPONSE_HEADER];
+        struct objm_v3_response rs = {
+                .status = r->status, .op = r->op, .mode = r->mode, .id = r->id, .n_fds = r->fd >= 0,
+                .flags = r->not_modified ? OBJM_V3_RS_NOT_MODIFIED : 0,
+                .size = r->info.size, .version = r->info.version, .metadata = meta,
+        };
+        size_t n;
+
+        if (r->want_metadata)
+                rs.metadata_len = (uint16_t)put_metadata(meta, sizeof(meta), r);
+        n = objm_v3_response_encode(b->data + b->len, objm_batch_room(b), &rs);
+        assert(n);
+        b->len += n;
+        if (r->fd >= 0)
+                objm_batch_add_fd(b, r->fd);
+}
+
+const struct dialect dialect_v3 = {
+        .next = next, .put = put, .send = objm_batch_send, .queue = objm_batch_queue, .ordered = false,
+        .batch_limit = OBJM_V3_FDS_MAX,
+};

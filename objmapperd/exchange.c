@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+#include "objmapperd/exchange.h"
+
+#include "base/fd.h"
+#include "objmapperd/hello.h"
+#include "objmapperd/task.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum step {
+        STEP_REPLY, /* a reply is in the batch */
+        STEP_LAST,  /* the same, and no request can follow it */
+        STEP_TASK,  /* the request is for another thread */
+        STEP_GREETED,
+        STEP_MORE,
+};
+
+/* The work on one stretch of input. Everything before `mark` has left as replies or tasks. */
+struct stretch {
+        const uint8_t *buf;
+        size_t len, at, mark;
+        unsigned replies; /* in the batch */
+        bool last;
+};
+
+bool exchange_blocked(const struct connection *c)
+{
+        unsigned jobs_max = c->dialect && c->dialect->ordered ? 1 : c->jobs_max;
+
+        return c->dead || c->closing || c->want_write || !objm_outq_empty(&c->out) || c->jobs >= jobs_max;
+}
+
+ssize_t exchange_recv(struct connection *c)
+{
+        struct worker *w = c->worker;
+        ssize_t n;
+
+        if (c->in_len)
+                memcpy(w->rx, c->in, c->in_len);
+        do
+                n = recv(c->source.fd, w->rx + c->in_len, sizeof(w->rx) - c->in_len, MSG_DONTWAIT);
+        while (n < 0 && errno == EINTR);
+        return n < 0 ? -errno : n;
+}
+
+/* Keeps @len bytes of input for later, in memory of its own. */
+static void keep(struct connection *c, const uint8_t *rest, size_t len)
+{
+        uint8_t *copy = NULL;
+
+        if (c->dead)
+                return;
+        if (len) {
+                copy = malloc(len);
+                if (!copy) {
+                        connection_close(c);
+                        return;
+                }
+                memcpy(copy, rest, len);
+        }
+        free(c->in);
+        c->in = copy;
+        c->in_len = (uint32_t)len;
+}
+
+static uint32_t requests_left(const struct connection *c, const struct stretch *s)
+{
+        uint32_t limit = c->worker->snapshot->requests_per_connection, used = c->served + c->jobs + s->replies;
+
+        return !limit ? UINT32_MAX : used < limit ? limit - used : 0;
+}
+
+/* Sends the batch. When that fails the stretch is back where its last replies left; blocked() then says what is up. */
+static bool flush(struct connection *c, struct stretch *s)
+{
+        struct objm_batch *b = &c->worker->batch;
+        int r = s->replies ? c->dialect->send(b, c->source.fd, &c->out) : 0;
+
+        if (r == 0) {
+                c->served += s->replies;
+                c->refuse_fds = c->refuse_fds && !s->replies;
+                c->closing = c->closing || s->last || !requests_left(c, &(struct stretch){0});
+                s->mark = s->at;
+        } else {
+                objm_batch_clear(b);
+                if (r == -EAGAIN)
+                        c->want_write = true;
+                else if (r == -ETOOMANYREFS)
+                        c->refuse_fds = true;
+                else
+                        connection_close(c);
+        }
+        s->at = s->mark;
+        s->replies = 0;
+        s->last = false;
+        return r == 0;
+}
+
+static void put(struct connection *c, struct stretch *s, const struct reply *r)
+{
+        c->dialect->put(&c->worker->batch, r);
+        s->replies++;
+}
+
+/* Looks at the request at s->at; runs it if that can be done here and now. */
+static enum step next(struct connection *c, struct stretch *s, struct request *rq, size_t *used)
+{
+        struct worker *w = c->worker;
+        struct request_context ctx = {.snapshot = w->snapshot, .peer = &c->peer, .nowait = true,
+                                      .refuse_fds = c->refuse_fds};
+        enum objm_decode d;
+        struct reply reply;
+
+        if (!c->dialect)
+                return hello_answer(c, s->buf + s->at, s->len - s->at, used) ? STEP_GREETED : STEP_MORE;
+        d = c->dialect->next(s->buf + s->at, s->len - s->at, rq, used);
+        if (d == OBJM_DECODE_MORE)
+                return STEP_MORE;
+        if (d == OBJM_DECODE_OK && w->server->model->execution == OBJM_EXECUTE_SPAWN && request_uses_store(rq))
+                return STEP_TASK;
+        if (request_run(&ctx, rq, &reply) == REQUEST_COLD)
+                return STEP_TASK;
+        put(c, s, &reply);
+        return d == OBJM_DECODE_BAD ? STEP_LAST : STEP_REPLY;
+}
+
+/* Replies before it leave first: a task cannot be taken back when they do not. */
+static void start_task(struct connection *c, struct stretch *s, const struct request *rq, size_t used)
+{
+        size_t end = s->at + used;
+        struct reply busy;
+
+        if (!flush(c, s))
+                return;
+        s->at = end;
+        if (task_start(c, rq) == 0) {
+                s->mark = end;
+                return;
+        }
+        busy = request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "too much work is waiting");
+        put(c, s, &busy);
+}
+
+static bool batch_full(const struct connection *c, const struct stretch *s)
+{
+        return s->replies >= c->batch_limit || objm_batch_room(&c->worker->batch) < DIALECT_REPLY_MAX ||
+               !requests_left(c, s);
+}
+
+static void work_on(struct connection *c, const uint8_t *buf, size_t len)
+{
+        struct stretch s = {.buf = buf, .len = len};
+        enum step step = STEP_GREETED;
+
+        while (s.at < s.len && !exchange_blocked(c) && step != STEP_MORE) {
+                struct request rq;
+                size_t used = 0;
+
+                step = next(c, &s, &rq, &used);
+                if (step == STEP_TASK)
+                        start_task(c, &s, &rq, used);
+                else if (step != STEP_MORE)
+                        s.at += used;
+                s.last = step == STEP_LAST;
+                if (step == STEP_GREETED)
+                        s.mark = s.at;
+                else if (s.last || batch_full(c, &s) || (s.at == s.len && s.replies))
+                        flush(c, &s);
+        }
+        if (!c->dead && s.replies)
+                flush(c, &s);
+        if (!c->dead)
+                keep(c, s.buf + s.mark, s.len - s.mark);
+}
+
+void exchange_serve(struct connection *c, ssize_t received)
+{
+        if (received == -EAGAIN)
+                return;
+        if (received < 0) {
+                connection_close(c);
+                return;
+        }
+        if (received == 0 && c->in_len < sizeof(c->worker->rx))
+                c->end_of_input = true;
+        else
+                work_on(c, c->worker->rx, c->in_len + (size_t)received);
+}
+
+void exchange_resume(struct connection *c)
+{
+        int r = objm_outq_send(&c->out, c->source.fd);
+
+        if (r < 0 && r != -EAGAIN) {
+                connection_close(c);
+                return;
+        }
+        if (exchange_blocked(c) || !c->in_len)
+                return;
+        memcpy(c->worker->rx, c->in, c->in_len);
+        work_on(c, c->worker->rx, c->in_len);
+}
+
+void exchange_reply(struct connection *c, struct reply *reply)
+{
+        struct objm_batch *b = &c->worker->batch;
+        int r = -EAGAIN;
+
+        c->dialect->put(b, reply);
+        if (objm_outq_empty(&c->out) && !c->want_write)
+                r = c->dialect->send(b, c->source.fd, &c->out);
+        if (r == -EAGAIN)
+                r = c->dialect->queue(b, &c->out);
+        objm_batch_clear(b);
+        if (r < 0) {
+                connection_close(c);
+                return;
+        }
+        c->served++;
+        c->closing = c->closing || !requests_left(c, &(struct stretch){0});
+}

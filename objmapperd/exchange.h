@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJMAPPERD_EXCHANGE_H
+#define OBJMAPPERD_EXCHANGE_H
+/*
+ * Requests in, replies out, for one connection at a time through its worker's buffers.
+ *
+ * Replies gather in the batch and leave in one message. When the socket is full nothing of it goes: the batch is
+ * dropped, its descriptors are closed, and the requests stay as input until the client has read. Requests of this
+ * protocol may be run twice; in exchange a client that does not read costs no descriptor and no reply memory.
+ */
+#include "objmapperd/connection.h"
+#include <sys/types.h>
+
+/* Nothing more can be worked on until the client reads, a job is done, or never. */
+bool exchange_blocked(const struct connection *c);
+
+/* Takes what the socket has into the worker's buffer, behind what was kept. As recv(2), with -errno. Serve it next. */
+ssize_t exchange_recv(struct connection *c) objm_must_check;
+
+/* Works on what exchange_recv() returned. May close the connection. */
+void exchange_serve(struct connection *c, ssize_t received);
+
+/* The socket takes more, or a job is done: sends what waits and works on the input that was kept. */
+void exchange_resume(struct connection *c);
+
+/* Sends one reply, or queues it. Takes reply->fd. May close the connection. */
+void exchange_reply(struct connection *c, struct reply *r);
+
+#endif

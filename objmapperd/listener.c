@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+#include "objmapperd/listener.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "concurrency/loop.h"
+#include "objmapperd/connection.h"
+#include "objmapperd/log.h"
+#include "protocol/v1.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define PAUSE_MS         50
+#define ACCEPTS_PER_TURN 64
+
+/* What a client may leave unread: a whole batch of replies, and no more than some hundred descriptors in flight. */
+#define SNDBUF (16 * 1024)
+
+struct socket_source {
+        struct objm_source source;
+        struct listener *listener;
+};
+
+struct listener {
+        struct server *server;
+        struct objm_loop loop;
+        struct objm_qsbr_reader reader;
+        struct objm_mail stop_mail;
+        pthread_t thread;
+        bool stopping;
+        uint64_t paused_until; /* ns; 0: accepting */
+        size_t n_sockets;
+        struct socket_source sockets[];
+};
+
+static struct log_limit refused_limit = LOG_LIMIT_INIT, resource_limit = LOG_LIMIT_INIT;
+
+/*
+ * The client may speak either version and has perhaps said nothing yet. Busy is said in the form of version 1: a client
+ * of version 3 tells it from a hello by its first byte.
+ */
+static void refuse(int fd, const char *text)
+{
+        uint8_t buf[128], meta[100];
+        struct objm_v1_response rs = {.status = OBJM_STATUS_UNAVAILABLE, .metadata = meta};
+        size_t len;
+
+        rs.metadata_len = (uint16_t)objm_v1_metadata_put(meta, sizeof(meta), 0, OBJM_V1_META_ERROR, text, strlen(text));
+        len = objm_v1_response_encode(buf, sizeof(buf), &rs);
+        (void)!send(fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        objm_fd_close(fd);
+}
+
+static struct worker *least_loaded(struct server *s)
+{
+        struct worker *best = NULL;
+        unsigned fewest = 0;
+
+        for (size_t i = 0; i < s->n_fixed; i++) {
+                unsigned n = atomic_load_explicit(&s->fixed[i]->n_connections, memory_order_relaxed);
+
+                if (!best || n < fewest) {
+                        best = s->fixed[i];
+                        fewest = n;
+                }
+        }
+        return best;
+}
+
+static int place(struct server *s, struct connection *c)
+{
+        if (s->model->placement == OBJM_PLACE_OWN)
+                return worker_start_own(s, c);
+        worker_post(least_loaded(s), c);
+        return 0;
+}
+
+/* Hands over a connection that has been accepted, or refuses it. Takes @fd. */
+static void admit(struct server *s, int fd)
+{
+        struct connection *c;
+        int r;
+
+        if (atomic_fetch_add_explicit(&s->n_connections, 1, memory_order_relaxed) >= s->max_connections) {
+                log_limited(&refused_limit, LOG_NOTICE, "connection refused: %u are open", s->max_connections);
+                refuse(fd, "too many connections");
+        } else if (connection_new(fd, objm_store_wants_groups(server_snapshot(s)->store), &c) < 0) {
+                refuse(fd, "out of resources");
+        } else {
+                r = place(s, c);
+                if (r == 0)
+                        return;
+                log_limited(&resource_limit, LOG_WARNING, "cannot serve a connection: %s", strerror(-r));
+                refuse(objm_fd_steal(&c->source.fd), "out of resources");
+                connection_free(c);
+        }
+        server_count_out(s);
+}
+
+static void pause_all(struct listener *l, int error)
+{
+        log_limited(&resource_limit, LOG_WARNING, "cannot accept: %s", strerror(-error));
+        l->paused_until = objm_clock_ns() + PAUSE_MS * OBJM_NS_PER_MS;
+        for (size_t i = 0; i < l->n_sockets; i++)
+                if (objm_loop_set(&l->loop, &l->sockets[i].source, 0) < 0)
+                        l->stopping = true;
+}
+
+static void resume_all(struct listener *l)
+{
+        l->paused_until = 0;
+        for (size_t i = 0; i < l->n_sockets; i++)
+                if (objm_loop_set(&l->loop, &l->sockets[i].source, EPOLLIN) < 0)
+                        l->stopping = true;
+}
+
+static bool is_shortage(int r)
+{
+        return r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ENOBUFS;
+}
+
+static void on_events(struct objm_source *source, uint32_t events)
+{
+        struct socket_source *s = objm_container_of(source, struct socket_source, source);
+
+        for (unsigned i = 0; i < ACCEPTS_PER_TURN; i++) {
+                int fd, r = objm_unix_accept(source->fd, SNDBUF, &fd);
+
+                if (r == 0)
+                        admit(s->listener->server, fd);
+                else if (r == -EAGAIN)
+                        return;
+                else if (is_shortage(r)) {
+                        pause_all(s->listener, r);
+                        return;
+                }
+        }
+}
+
+static int sleep_ms(const struct listener *l)
+{
+        uint64_t now;
+
+        if (l->paused_until) {
+                now = objm_clock_ns();
+                return l->paused_until > now ? (int)((l->paused_until - now) / OBJM_NS_PER_MS) + 1 : 0;
+        }
+        return objm_qsbr_poll(l->server->qsbr) ? PAUSE_MS : -1; /* what ended workers leave behind goes here */
+}
+
+static void *thread_main(void *arg)
+{
+        struct listener *l = arg;
+
+        objm_qsbr_register(l->server->qsbr, &l->reader);
+        while (!l->stopping) {
+                objm_loop_wait(&l->loop, sleep_ms(l));
+                objm_qsbr_online(&l->reader);
+                if (l->paused_until && objm_clock_ns() >= l->paused_until)
+                        resume_all(l);
+                objm_loop_dispatch(&l->loop);
+                objm_qsbr_offline(&l->reader);
+        }
+        objm_qsbr_unregister(&l->reader);
+        return NULL;
+}
+
+static void on_stop(struct objm_mail *m)
+{
+        objm_container_of(m, struct listener, stop_mail)->stopping = true;
+}
+
+static int add_sockets(struct listener *l, const struct objm_unix_listener *sockets)
+{
+        for (size_t i = 0; i < l->n_sockets; i++) {
+                struct socket_source *s = &l->sockets[i];
+                int r;
+
+                *s = (struct socket_source){.listener = l, .source = {.fd = sockets[i].fd, .events = EPOLLIN,
+                                                                      .on_events = on_events}};
+                r = objm_loop_add(&l->loop, &s->source);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int listener_start(struct server *s, const struct objm_unix_listener *sockets, size_t n, struct listener **ret)
+{
+        size_t size = (sizeof(struct listener) + n * sizeof(struct socket_source) + OBJM_CACHE_LINE - 1) &
+                      ~(size_t)(OBJM_CACHE_LINE - 1);
+        struct listener *l = aligned_alloc(OBJM_CACHE_LINE, size);
+        int r;
+
+        if (!l)
+                return -ENOMEM;
+        memset(l, 0, size);
+        l->server = s;
+        l->n_sockets = n;
+        l->stop_mail.deliver = on_stop;
+        r = objm_loop_init(&l->loop);
+        if (r < 0) {
+                free(l);
+                return r;
+        }
+        r = add_sockets(l, sockets);
+        if (r == 0)
+                r = -pthread_create(&l->thread, NULL, thread_main, l);
+        if (r < 0) {
+                objm_loop_deinit(&l->loop);
+                free(l);
+                return r;
+        }
+        pthread_setname_np(l->thread, "objm-accept");
+        *ret = l;
+        return 0;
+}
+
+void listener_stop(struct listener *l)
+{
+        if (!l)
+                return;
+        objm_loop_post(&l->loop, &l->stop_mail);
+        pthread_join(l->thread, NULL);
+        objm_loop_deinit(&l->loop);
+        free(l);
+}

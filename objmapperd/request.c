@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+#include "objmapperd/request.h"
+
+#include "base/fd.h"
+#include "protocol/v3.h"
+
+#include <errno.h>
+
+struct operation {
+        int (*run)(const struct request_context *ctx, const struct request *rq, struct reply *ret);
+        bool uses_store; /* has a URI, whose length is limited by the configuration */
+};
+
+struct reply request_refuse(const struct request *rq, uint8_t status, const char *text)
+{
+        return (struct reply){.op = rq->op, .id = rq->id, .want_metadata = rq->want_metadata, .status = status,
+                              .fd = -1, .text = text};
+}
+
+/* Errors of the kernel: what the client can do about it decides the status. */
+static struct reply from_errno(const struct request *rq, int error)
+{
+        switch (error) {
+        case -EMFILE:
+        case -ENFILE:
+                return request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "out of descriptors");
+        case -ENOMEM:
+                return request_refuse(rq, OBJM_STATUS_NO_MEMORY, NULL);
+        case -EIO:
+        case -ENOSPC:
+        case -EUCLEAN:
+                return request_refuse(rq, OBJM_STATUS_STORAGE, NULL);
+        default:
+                return request_refuse(rq, OBJM_STATUS_INTERNAL, NULL);
+        }
+}
+
+/* Every condition of the store but COLD. */
+static struct reply from_store(const struct request *rq, int condition)
+{
+        switch (condition) {
+        case OBJM_STORE_NOT_FOUND:
+                return request_refuse(rq, OBJM_STATUS_NOT_FOUND, NULL);
+        case OBJM_STORE_INVALID:
+                return request_refuse(rq, OBJM_STATUS_INVALID_REQUEST, "not a valid object name");
+        case OBJM_STORE_DENIED:
+                return request_refuse(rq, OBJM_STATUS_DENIED, NULL);
+        case OBJM_STORE_NOT_REGULAR:
+                return request_refuse(rq, OBJM_STATUS_UNSUPPORTED, "not a regular file");
+        case OBJM_STORE_BUSY:
+                return request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "object is busy");
+        default:
+                return from_errno(rq, condition);
+        }
+}
+
+static unsigned store_flags(const struct request_context *ctx)
+{
+        return ctx->nowait ? OBJM_STORE_NOWAIT : 0;
+}
+
+static int run_stat(const struct request_context *ctx, const struct request *rq, struct reply *ret)
+{
+        struct objm_object_info info;
+        int r = objm_store_stat(ctx->snapshot->store, ctx->peer, rq->uri, rq->uri_len, store_flags(ctx), &info);
+
+        if (r == OBJM_STORE_COLD)
+                return REQUEST_COLD;
+        *ret = r == 0 ? request_refuse(rq, OBJM_STATUS_OK, NULL) : from_store(rq, r);
+        if (r == 0)
+                ret->info = info;
+        return 0;
+}
+
+static int grant(const struct request_context *ctx, const struct request *rq, struct reply *ret)
+{
+        struct objm_object_info info;
+        int fd, r;
+
+        if (ctx->refuse_fds) {
+                *ret = request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "too many descriptors in flight");
+                return 0;
+        }
+        r = objm_store_open(ctx->snapshot->store, ctx->peer, rq->uri, rq->uri_len, store_flags(ctx), &fd, &info);
+        if (r == OBJM_STORE_COLD)
+                return REQUEST_COLD;
+        *ret = r == 0 ? request_refuse(rq, OBJM_STATUS_OK, NULL) : from_store(rq, r);
+        if (r == 0) {
+                ret->fd = fd;
+                ret->mode = OBJM_MODE_FD;
+                ret->info = info;
+        }
+        return 0;
+}
+
+static int run_get(const struct request_context *ctx, const struct request *rq, struct reply *ret)
+{
+        int r;
+
+        if (rq->mode != OBJM_MODE_FD && rq->mode != OBJM_MODE_AUTO) {
+                *ret = request_refuse(rq, OBJM_STATUS_UNSUPPORTED, "only descriptors are served");
+                return 0;
+        }
+        if (rq->conditional) {
+                r = run_stat(ctx, rq, ret);
+                if (r != 0 || ret->status != OBJM_STATUS_OK)
+                        return r;
+                ret->not_modified = ret->info.version == rq->if_version;
+                if (ret->not_modified)
+                        return 0;
+        }
+        return grant(ctx, rq, ret);
+}
+
+static int run_ping(const struct request_context *ctx, const struct request *rq, struct reply *ret)
+{
+        *ret = request_refuse(rq, OBJM_STATUS_OK, NULL);
+        return 0;
+}
+
+static const struct operation operations[] = {
+        [OBJM_V3_OP_GET] = {run_get, .uses_store = true},
+        [OBJM_V3_OP_STAT] = {run_stat, .uses_store = true},
+        [OBJM_V3_OP_PING] = {run_ping},
+};
+
+static const struct operation *find(const struct request *rq)
+{
+        const struct operation *op = rq->op < objm_array_len(operations) ? &operations[rq->op] : NULL;
+
+        return op && op->run ? op : NULL;
+}
+
+bool request_uses_store(const struct request *rq)
+{
+        const struct operation *op = find(rq);
+
+        return rq->status == OBJM_STATUS_OK && op && op->uses_store;
+}
+
+int request_run(const struct request_context *ctx, const struct request *rq, struct reply *ret)
+{
+        const struct operation *op = find(rq);
+
+        if (rq->status != OBJM_STATUS_OK)
+                *ret = request_refuse(rq, rq->status, NULL);
+        else if (!op)
+                *ret = request_refuse(rq, OBJM_STATUS_UNSUPPORTED, "unknown operation");
+        else if (op->uses_store && rq->uri_len > ctx->snapshot->config->uri_length)
+                *ret = request_refuse(rq, OBJM_STATUS_URI_TOO_LONG, NULL);
+        else
+                return op->run(ctx, rq, ret);
+        return 0;
+}

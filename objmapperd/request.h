@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJMAPPERD_REQUEST_H
+#define OBJMAPPERD_REQUEST_H
+/*
+ * A request and its reply in the form that does not depend on protocol version or transport, and the table of
+ * operations. To add one: an entry in the table and its handler.
+ */
+#include "base/peer.h"
+#include "objmapperd/snapshot.h"
+#include "storage/store.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct request {
+        uint8_t op;     /* enum objm_v3_op; version 1 has GET alone */
+        uint8_t mode;   /* enum objm_mode */
+        uint8_t status; /* not OK: refused by the decoder, only to be answered */
+        bool conditional, want_metadata;
+        uint16_t uri_len;
+        uint32_t id;
+        uint64_t if_version; /* with conditional */
+        const uint8_t *uri;  /* borrowed */
+};
+
+struct reply {
+        uint8_t op, mode, status;
+        bool not_modified, want_metadata;
+        uint32_t id;
+        int fd;           /* owned; -1: none */
+        const char *text; /* static, says more than the status; may be NULL */
+        struct objm_object_info info; /* with status OK; version 0: none */
+};
+
+struct request_context {
+        const struct snapshot *snapshot;
+        const struct objm_peer *peer;
+        bool nowait;     /* do not wait for a disk */
+        bool refuse_fds; /* no descriptor can be passed at present */
+};
+
+enum {
+        REQUEST_COLD = 1, /* with nowait: needs the disk, run it again in a thread that may wait */
+};
+
+/* True when the operation looks objects up; such requests run in a thread of their own under thread-per-request. */
+bool request_uses_store(const struct request *rq);
+
+/* Runs it to completion. 0, or REQUEST_COLD with *ret untouched. */
+int request_run(const struct request_context *ctx, const struct request *rq, struct reply *ret) objm_must_check;
+
+/* The reply that says no more than @status. */
+struct reply request_refuse(const struct request *rq, uint8_t status, const char *text);
+
+#endif

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+#include "objmapperd/server.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "objmapperd/hello.h"
+#include "objmapperd/listener.h"
+#include "objmapperd/log.h"
+#include "objmapperd/worker.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* Descriptors that are not connections: standard streams, loops, exports, batches of grants on their way out. */
+#define RESERVED_FDS 512
+
+static unsigned online_cpus(void)
+{
+        cpu_set_t set;
+
+        return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+/* A stuck version-1 client holds two descriptors, a connection with a thread of its own three. */
+static uint32_t affordable_connections(const struct config *config, const struct objm_model *model)
+{
+        uint32_t each = model->placement == OBJM_PLACE_OWN ? 4 : 1, limit;
+        struct rlimit rl;
+
+        if (getrlimit(RLIMIT_NOFILE, &rl) < 0 || rl.rlim_cur == RLIM_INFINITY)
+                return config->max_connections;
+        limit = rl.rlim_cur > 2 * RESERVED_FDS ? (uint32_t)(rl.rlim_cur - RESERVED_FDS) : (uint32_t)rl.rlim_cur / 2;
+        if (config->max_connections <= limit / each)
+                return config->max_connections;
+        log_line(LOG_WARNING, "max_connections = %u needs a higher limit of open files than %llu: using %u",
+                 config->max_connections, (unsigned long long)rl.rlim_cur, limit / each);
+        return limit / each;
+}
+
+/* Not the store: the next snapshot may have the same, and freeing one waits for its jobs. */
+static void snapshot_free(struct objm_qsbr_node *node)
+{
+        struct snapshot *snap = objm_container_of(node, struct snapshot, retired);
+
+        config_free((struct config *)snap->config);
+        free(snap);
+}
+
+/* Takes @config on success; opens a store unless @store is given. */
+static int snapshot_new(struct server *s, struct config *config, struct objm_store *store, size_t *ret_bad,
+                        struct snapshot **ret)
+{
+        struct objm_store_config sc = {
+                .exports = config->exports, .n_exports = config->n_exports, .scan = config->scan,
+                .watch = config->watch, .log = log_text,
+        };
+        struct snapshot *snap = calloc(1, sizeof(*snap));
+        int r;
+
+        if (!snap)
+                return -ENOMEM;
+        snap->store = store;
+        r = store ? 0 : objm_store_new(&sc, s->qsbr, s->pool, ret_bad, &snap->store);
+        if (r < 0) {
+                free(snap);
+                return r;
+        }
+        snap->config = config;
+        snap->requests_per_connection = config->persistent ? config->requests_per_connection : 1;
+        *ret = snap;
+        return 0;
+}
+
+static int start_threads(struct server *s, const struct config *config)
+{
+        unsigned cpus = online_cpus(), n = config->pool_size ? config->pool_size : cpus;
+        int r = 0;
+
+        if (s->model->placement == OBJM_PLACE_OWN || s->model->execution == OBJM_EXECUTE_SPAWN)
+                r = objm_spawner_new(s->max_connections + 1024, "objm-own", &s->spawner);
+        if (r < 0 || s->model->placement == OBJM_PLACE_OWN)
+                return r;
+        s->fixed = calloc(n, sizeof(*s->fixed));
+        if (!s->fixed)
+                return -ENOMEM;
+        for (; r == 0 && s->n_fixed < n; s->n_fixed += r == 0)
+                r = worker_start(s, &s->fixed[s->n_fixed]);
+        return r;
+}
+
+static int start(struct server *s, struct config *config, size_t *ret_bad)
+{
+        unsigned pool_size = config->copy_pool_size ? config->copy_pool_size : 2 * online_cpus();
+        struct snapshot *snap;
+        int r = hello_init();
+
+        s->drained_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (r == 0 && s->drained_fd < 0)
+                r = -errno;
+        if (r == 0)
+                r = objm_qsbr_new(&s->qsbr);
+        if (r == 0)
+                r = objm_pool_new(pool_size, config->max_queue_depth, "objm-pool", s->qsbr, &s->pool);
+        if (r == 0)
+                r = snapshot_new(s, config, NULL, ret_bad, &snap);
+        if (r < 0)
+                return r;
+        atomic_store_explicit(&s->snapshot, snap, memory_order_release);
+        r = start_threads(s, config);
+        if (r < 0)
+                snap->config = NULL; /* stays the caller's */
+        return r;
+}
+
+int server_new(struct config *config, size_t *ret_bad, struct server **ret)
+{
+        struct server *s = aligned_alloc(OBJM_CACHE_LINE, sizeof(*s));
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        *s = (struct server){.model = &objm_models[config->model], .drained_fd = -1};
+        s->max_connections = affordable_connections(config, s->model);
+        objm_list_init(&s->workers);
+        pthread_mutex_init(&s->workers_lock, NULL);
+        r = start(s, config, ret_bad);
+        if (r < 0) {
+                server_free(s);
+                return r;
+        }
+        *ret = s;
+        return 0;
+}
+
+int server_listen(struct server *s, const struct objm_unix_listener *listeners, size_t n)
+{
+        return listener_start(s, listeners, n, &s->listener);
+}
+
+int server_reload(struct server *s, struct config *config, size_t *ret_bad)
+{
+        struct snapshot *old = atomic_load_explicit(&s->snapshot, memory_order_relaxed), *snap;
+        struct objm_store *old_store = old->store;
+        bool same = config_same_store(old->config, config);
+        int r = snapshot_new(s, config, same ? old_store : NULL, ret_bad, &snap);
+
+        if (r < 0)
+                return r;
+        atomic_store_explicit(&s->snapshot, snap, memory_order_release);
+        objm_qsbr_retire(s->qsbr, &old->retired, snapshot_free);
+        objm_qsbr_drain(s->qsbr);
+        if (!same)
+                objm_store_free(old_store);
+        return 0;
+}
+
+static void for_each_worker(struct server *s, void (*fn_locked)(struct worker *))
+{
+        struct objm_list *it, *next;
+
+        pthread_mutex_lock(&s->workers_lock);
+        objm_list_for_each_safe(it, next, &s->workers)
+                fn_locked(objm_container_of(it, struct worker, link));
+        pthread_mutex_unlock(&s->workers_lock);
+}
+
+/* Pairs with the store of `draining` in server_drain(): of the two, one sees what the other has done. */
+void server_count_out(struct server *s)
+{
+        uint64_t one = 1;
+
+        if (atomic_fetch_sub(&s->n_connections, 1) == 1 && atomic_load(&s->draining))
+                (void)!write(s->drained_fd, &one, sizeof(one));
+}
+
+static void wait_drained(struct server *s, int interrupt_fd, uint64_t deadline)
+{
+        struct pollfd p[] = {{.fd = s->drained_fd, .events = POLLIN}, {.fd = interrupt_fd, .events = POLLIN}};
+        uint64_t now;
+
+        while (atomic_load(&s->n_connections) && (now = objm_clock_ns()) < deadline) {
+                uint64_t ms = (deadline - now) / OBJM_NS_PER_MS + 1;
+
+                if (poll(p, 2, ms < INT_MAX ? (int)ms : INT_MAX) > 0)
+                        return;
+        }
+}
+
+void server_drain(struct server *s, int interrupt_fd)
+{
+        const struct snapshot *snap = atomic_load_explicit(&s->snapshot, memory_order_relaxed);
+
+        listener_stop(s->listener);
+        s->listener = NULL;
+        pthread_mutex_lock(&s->workers_lock);
+        atomic_store(&s->draining, true);
+        pthread_mutex_unlock(&s->workers_lock);
+        for_each_worker(s, worker_drain_locked);
+        wait_drained(s, interrupt_fd, snap->config->drain_ns ? objm_clock_ns() + snap->config->drain_ns : UINT64_MAX);
+}
+
+/* Workers end first, then every thread that may still post to them, then what they post to. */
+void server_free(struct server *s)
+{
+        struct snapshot *snap;
+
+        if (!s)
+                return;
+        listener_stop(s->listener);
+        for_each_worker(s, worker_stop_locked);
+        for (size_t i = 0; i < s->n_fixed; i++)
+                worker_join(s->fixed[i]);
+        objm_spawner_free(s->spawner);
+        objm_pool_stop(s->pool);
+        for (size_t i = 0; i < s->n_fixed; i++)
+                worker_free(s->fixed[i]);
+        free(s->fixed);
+        snap = atomic_load_explicit(&s->snapshot, memory_order_relaxed);
+        if (snap) {
+                objm_store_free(snap->store);
+                snapshot_free(&snap->retired);
+        }
+        objm_pool_free(s->pool);
+        objm_qsbr_free(s->qsbr);
+        objm_fd_close(s->drained_fd);
+        pthread_mutex_destroy(&s->workers_lock);
+        free(s);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJMAPPERD_SERVER_H
+#define OBJMAPPERD_SERVER_H
+/*
+ * What all threads share: the snapshot, the pools, the workers, the count of connections. Starting, reloading, draining
+ * and stopping are the main thread's.
+ */
+#include "base/list.h"
+#include "concurrency/model.h"
+#include "concurrency/pool.h"
+#include "concurrency/qsbr.h"
+#include "concurrency/spawn.h"
+#include "objmapperd/config.h"
+#include "objmapperd/snapshot.h"
+#include "transport/unix.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct worker;
+struct listener;
+
+struct server {
+        _Atomic(struct snapshot *) snapshot;
+        struct objm_qsbr *qsbr;
+        struct objm_pool *pool;
+        struct objm_spawner *spawner; /* for the models that start threads */
+        const struct objm_model *model;
+        struct listener *listener;
+        struct worker **fixed; /* the workers of OBJM_PLACE_SHARED; const after start */
+        size_t n_fixed;
+
+        pthread_mutex_t workers_lock; /* rank 1: no other lock is taken while it is held */
+        struct objm_list workers; /* all of them, also those of one connection */
+        unsigned n_workers;
+        atomic_bool draining;
+        int drained_fd; /* eventfd: rung when the last connection ends while draining */
+
+        uint32_t max_connections; /* what the limit on descriptors leaves of the configured number */
+        _Alignas(OBJM_CACHE_LINE) atomic_uint n_connections;
+};
+
+/*
+ * Starts pools and workers and opens the exports. Takes @config on success. -errno; ret_bad as objm_store_new().
+ */
+int server_new(struct config *config, size_t *ret_bad, struct server **ret) objm_must_check;
+
+/* Begins to accept on @n listeners, which stay the caller's. */
+int server_listen(struct server *s, const struct objm_unix_listener *listeners, size_t n) objm_must_check;
+
+/* Swaps in @config, which it takes on success; what needs a restart (threads, sockets) stays as it is. */
+int server_reload(struct server *s, struct config *config, size_t *ret_bad) objm_must_check;
+
+/*
+ * No new connections; each one ends after what is in flight. Returns when all have ended, the drain time is over or
+ * @interrupt_fd is readable.
+ */
+void server_drain(struct server *s, int interrupt_fd);
+
+/* A connection has ended. Any thread. */
+void server_count_out(struct server *s);
+
+/* Ends all threads, frees. NULL is fine. */
+void server_free(struct server *s);
+
+/* The current snapshot. Only in a thread that is online. */
+static inline const struct snapshot *server_snapshot(struct server *s)
+{
+        return atomic_load_explicit(&s->snapshot, memory_order_acquire);
+}
+
+#endif

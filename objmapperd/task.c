@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#include "objmapperd/task.h"
+
+#include "base/fd.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct task {
+        struct objm_job job;
+        struct objm_mail mail;
+        struct connection *c; /* stays in memory while c->jobs counts this task */
+        struct request rq;
+        struct reply reply;
+        uint8_t uri[];
+};
+
+/* In the connection's worker again. */
+static void deliver(struct objm_mail *m)
+{
+        struct task *t = objm_container_of(m, struct task, mail);
+
+        t->c->jobs--;
+        connection_on_reply(t->c, &t->reply);
+        free(t);
+}
+
+/* The reader is online; the snapshot and, through it, the worker stay until it is quiescent. */
+static void work(struct task *t)
+{
+        struct server *s = t->c->worker->server;
+        struct request_context ctx = {.snapshot = server_snapshot(s), .peer = &t->c->peer};
+        struct objm_loop *loop = &t->c->worker->loop;
+
+        if (request_run(&ctx, &t->rq, &t->reply) != 0)
+                t->reply = request_refuse(&t->rq, OBJM_STATUS_INTERNAL, NULL);
+        objm_loop_post(loop, &t->mail);
+}
+
+static void run_in_pool(struct objm_job *job, struct objm_qsbr_reader *r)
+{
+        work(objm_container_of(job, struct task, job));
+}
+
+static void run_in_own_thread(void *arg)
+{
+        struct task *t = arg;
+        struct objm_qsbr *q = t->c->worker->server->qsbr;
+        struct objm_qsbr_reader reader;
+
+        objm_qsbr_register(q, &reader);
+        objm_qsbr_online(&reader);
+        work(t);
+        objm_qsbr_unregister(&reader);
+}
+
+int task_start(struct connection *c, const struct request *rq)
+{
+        struct server *s = c->worker->server;
+        struct task *t = malloc(sizeof(*t) + rq->uri_len);
+        int r;
+
+        if (!t)
+                return -ENOMEM;
+        *t = (struct task){.job.run = run_in_pool, .mail.deliver = deliver, .c = c, .rq = *rq};
+        t->reply.fd = -1;
+        memcpy(t->uri, rq->uri, rq->uri_len);
+        t->rq.uri = t->uri;
+        c->jobs++;
+        if (s->model->execution == OBJM_EXECUTE_SPAWN)
+                r = objm_spawner_spawn(s->spawner, run_in_own_thread, t);
+        else
+                r = objm_pool_submit(s->pool, &t->job, OBJM_LANE_REQUEST) == 0 ? 0 : -EBUSY;
+        if (r < 0) {
+                c->jobs--;
+                free(t);
+        }
+        return r;
+}

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+#include "objmapperd/worker.h"
+
+#include "base/clock.h"
+#include "objmapperd/connection.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+
+/* While one connection is polled directly, every so many looks go to all of them. */
+#define LOOKS_PER_EPOLL 8
+
+static uint64_t timeout_of(const struct worker *w, enum worker_wait wait)
+{
+        const struct config *config = w->snapshot->config;
+
+        if (wait == WORKER_WAIT_JOB)
+                return 0;
+        return wait == WORKER_WAIT_REQUEST ? config->idle_ns : config->request_ns;
+}
+
+/* When the first connection of a list is due; 0: never. */
+static uint64_t due(const struct worker *w, enum worker_wait wait)
+{
+        uint64_t timeout = timeout_of(w, wait);
+
+        if (!timeout || objm_list_empty(&w->waiting[wait]))
+                return 0;
+        return objm_list_first(&w->waiting[wait], struct connection, link)->since + timeout;
+}
+
+static int sleep_ms(const struct worker *w)
+{
+        uint64_t first = UINT64_MAX, ms;
+
+        for (unsigned i = 0; i < WORKER_WAIT_MAX; i++) {
+                uint64_t d = due(w, i);
+
+                if (d && d < first)
+                        first = d;
+        }
+        if (first == UINT64_MAX)
+                return -1;
+        ms = first > w->now ? (first - w->now) / OBJM_NS_PER_MS + 1 : 0;
+        return ms < INT_MAX ? (int)ms : INT_MAX;
+}
+
+static void expire(struct worker *w)
+{
+        for (unsigned i = 0; i < WORKER_WAIT_MAX; i++)
+                for (uint64_t d = due(w, i); d && d <= w->now; d = due(w, i))
+                        connection_close(objm_list_first(&w->waiting[i], struct connection, link));
+}
+
+/* No event and no job names them any more. */
+static void bury(struct worker *w)
+{
+        while (!objm_list_empty(&w->dead)) {
+                struct connection *c = objm_list_first(&w->dead, struct connection, link);
+
+                objm_list_unlink(&c->link);
+                connection_free(c);
+                atomic_fetch_sub_explicit(&w->n_held, 1, memory_order_relaxed);
+        }
+}
+
+static bool look(struct worker *w, ssize_t *ret_received)
+{
+        if (w->hot && ++w->n_looks % LOOKS_PER_EPOLL)
+                return connection_poll(w->hot, ret_received);
+        *ret_received = -EAGAIN;
+        return objm_loop_wait(&w->loop, 0) > 0;
+}
+
+/* Polls instead of sleeping, as long as that has lately paid. True: something was found; it has been, or waits to be,
+ * dispatched. */
+static bool spin(struct worker *w)
+{
+        struct connection *hot = w->hot;
+        ssize_t received = -EAGAIN;
+        bool found;
+
+        if (!w->n_served || !objm_spin_begin(&w->spin))
+                return false;
+        do
+                found = look(w, &received);
+        while (!found && objm_spin_more(&w->spin));
+        objm_spin_end(&w->spin, found);
+        w->n_served = 0;
+        if (received != -EAGAIN)
+                connection_polled(hot, received);
+        return found;
+}
+
+static void sleep_until_event(struct worker *w)
+{
+        int ms = sleep_ms(w);
+
+        w->n_served = 0;
+        objm_qsbr_offline(&w->reader);
+        objm_loop_wait(&w->loop, ms);
+        objm_qsbr_online(&w->reader);
+        w->snapshot = server_snapshot(w->server);
+}
+
+static void turn(struct worker *w)
+{
+        if (!spin(w))
+                sleep_until_event(w);
+        w->now = objm_clock_coarse_ns();
+        objm_loop_dispatch(&w->loop);
+        if (w->n_served > 1)
+                w->hot = NULL;
+        expire(w);
+        bury(w);
+        objm_qsbr_quiescent(&w->reader);
+        w->snapshot = server_snapshot(w->server); /* what was loaded before is no longer held */
+}
+
+static void run(struct worker *w)
+{
+        objm_qsbr_register(w->server->qsbr, &w->reader);
+        objm_qsbr_online(&w->reader);
+        w->now = objm_clock_coarse_ns();
+        w->snapshot = server_snapshot(w->server);
+        while (!(w->stopping || w->own) || atomic_load_explicit(&w->n_held, memory_order_relaxed))
+                turn(w);
+        objm_qsbr_offline(&w->reader);
+        objm_qsbr_unregister(&w->reader);
+}
+
+static void for_each_connection(struct worker *w, void (*fn)(struct connection *))
+{
+        for (unsigned i = 0; i < WORKER_WAIT_MAX; i++) {
+                struct objm_list *it, *next;
+
+                objm_list_for_each_safe(it, next, &w->waiting[i])
+                        fn(objm_container_of(it, struct connection, link));
+        }
+}
+
+static void on_drain(struct objm_mail *m)
+{
+        struct worker *w = objm_container_of(m, struct worker, drain_mail);
+
+        w->draining = true;
+        for_each_connection(w, connection_drain);
+}
+
+static void on_stop(struct objm_mail *m)
+{
+        struct worker *w = objm_container_of(m, struct worker, stop_mail);
+
+        w->stopping = true;
+        for_each_connection(w, connection_close);
+}
+
+static void on_arrival(struct objm_mail *m)
+{
+        struct connection *c = objm_container_of(m, struct connection, arrival);
+        struct worker *w = c->worker;
+
+        connection_start(c, w);
+        if (w->stopping && !c->dead)
+                connection_close(c);
+        else if (w->draining && !c->dead)
+                connection_drain(c);
+}
+
+static int worker_new(struct server *s, struct worker **ret)
+{
+        const struct config *config = server_snapshot(s)->config;
+        struct worker *w = aligned_alloc(OBJM_CACHE_LINE, sizeof(*w));
+        int r;
+
+        if (!w)
+                return -ENOMEM;
+        *w = (struct worker){.server = s, .drain_mail.deliver = on_drain, .stop_mail.deliver = on_stop};
+        for (unsigned i = 0; i < WORKER_WAIT_MAX; i++)
+                objm_list_init(&w->waiting[i]);
+        objm_list_init(&w->dead);
+        objm_list_init(&w->link);
+        objm_spin_init(&w->spin, config->optimize_for_latency ? OBJM_SPIN_DEFAULT_NS : 0);
+        r = objm_loop_init(&w->loop);
+        if (r < 0) {
+                free(w);
+                return r;
+        }
+        *ret = w;
+        return 0;
+}
+
+void worker_free(struct worker *w)
+{
+        objm_loop_deinit(&w->loop);
+        free(w);
+}
+
+static void *thread_main(void *arg)
+{
+        run(arg);
+        return NULL;
+}
+
+static void enlist(struct worker *w)
+{
+        struct server *s = w->server;
+
+        pthread_mutex_lock(&s->workers_lock);
+        objm_list_add_tail(&s->workers, &w->link);
+        s->n_workers++;
+        if (s->draining)
+                worker_drain_locked(w);
+        pthread_mutex_unlock(&s->workers_lock);
+}
+
+static void delist(struct worker *w)
+{
+        struct server *s = w->server;
+
+        pthread_mutex_lock(&s->workers_lock);
+        objm_list_unlink(&w->link);
+        s->n_workers--;
+        pthread_mutex_unlock(&s->workers_lock);
+}
+
+int worker_start(struct server *s, struct worker **ret)
+{
+        struct worker *w;
+        int r = worker_new(s, &w);
+
+        if (r < 0)
+                return r;
+        enlist(w);
+        r = -pthread_create(&w->thread, NULL, thread_main, w);
+        if (r < 0) {
+                delist(w);
+                worker_free(w);
+                return r;
+        }
+        pthread_setname_np(w->thread, "objm-worker");
+        *ret = w;
+        return 0;
+}
+
+static void free_retired(struct objm_qsbr_node *node)
+{
+        worker_free(objm_container_of(node, struct worker, retired));
+}
+
+/* A pool thread may have put mail here and be about to ring: memory and descriptors go when it no longer can. */
+static void own_thread_main(void *arg)
+{
+        struct worker *w = arg;
+        struct server *s = w->server;
+
+        run(w);
+        delist(w);
+        objm_qsbr_retire(s->qsbr, &w->retired, free_retired);
+}
+
+int worker_start_own(struct server *s, struct connection *c)
+{
+        struct worker *w;
+        int r = worker_new(s, &w);
+
+        if (r < 0)
+                return r;
+        w->own = true;
+        worker_post(w, c);
+        enlist(w);
+        r = objm_spawner_spawn(s->spawner, own_thread_main, w);
+        if (r < 0) {
+                delist(w);
+                worker_free(w);
+        }
+        return r;
+}
+
+void worker_post(struct worker *w, struct connection *c)
+{
+        atomic_fetch_add_explicit(&w->n_connections, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&w->n_held, 1, memory_order_relaxed);
+        c->worker = w;
+        c->arrival.deliver = on_arrival;
+        objm_loop_post(&w->loop, &c->arrival);
+}
+
+void worker_drain_locked(struct worker *w)
+{
+        objm_loop_post(&w->loop, &w->drain_mail);
+}
+
+void worker_stop_locked(struct worker *w)
+{
+        objm_loop_post(&w->loop, &w->stop_mail);
+}
+
+void worker_join(struct worker *w)
+{
+        pthread_join(w->thread, NULL);
+}

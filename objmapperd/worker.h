@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJMAPPERD_WORKER_H
+#define OBJMAPPERD_WORKER_H
+/*
+ * A thread and the connections that belong to it, from hand-over to close. It alone reads, writes and closes them.
+ * Buffers are the worker's: they serve one connection after the other, an idle connection owns none.
+ */
+#include "base/list.h"
+#include "base/spin.h"
+#include "concurrency/loop.h"
+#include "concurrency/qsbr.h"
+#include "objmapperd/server.h"
+#include "transport/batch.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* One request at least; as many pipelined ones as fit. */
+#define WORKER_RX_BYTES (16 * 1024)
+
+/* What a connection waits for. Each list is in the order of connection.since, so its head is due first. */
+enum worker_wait {
+        WORKER_WAIT_REQUEST, /* idle: timeouts.idle */
+        WORKER_WAIT_REST,    /* of a partial request: timeouts.request, from its first byte */
+        WORKER_WAIT_PEER,    /* to read its replies: timeouts.request, from the last it took */
+        WORKER_WAIT_JOB,     /* ours: no timeout */
+        WORKER_WAIT_MAX,
+};
+
+struct connection;
+
+struct worker {
+        struct server *server;
+        const struct snapshot *snapshot; /* of this turn */
+        uint64_t now;                    /* ns, coarse, of this turn */
+        struct objm_loop loop;
+        struct objm_qsbr_reader reader;
+        struct objm_spin spin;
+        struct objm_list waiting[WORKER_WAIT_MAX];
+        struct objm_list dead;  /* closed in this turn, freed at its end */
+        struct connection *hot; /* the only one that had work in the last turn: polled while spinning */
+        unsigned n_served;      /* connections that had work in this turn */
+        unsigned n_looks;       /* while spinning, ever */
+        bool draining, stopping;
+        bool own;               /* serves one connection and ends with it */
+
+        struct objm_list link; /* in server.workers */
+        pthread_t thread;      /* unless own: then it is the spawner's */
+        struct objm_mail drain_mail, stop_mail;
+        struct objm_qsbr_node retired;
+        _Alignas(OBJM_CACHE_LINE) atomic_uint n_connections; /* open, also those on their way here */
+        atomic_uint n_held;                                  /* in memory: posted here and not yet freed */
+
+        struct objm_batch batch;
+        uint8_t rx[WORKER_RX_BYTES];
+};
+
+/* Starts a thread of the fixed set. */
+int worker_start(struct server *s, struct worker **ret) objm_must_check;
+
+/* Starts a thread that serves @c alone and frees itself. Takes @c on success. */
+int worker_start_own(struct server *s, struct connection *c) objm_must_check;
+
+/* Hands a connection over. Takes it. The accept thread. */
+void worker_post(struct worker *w, struct connection *c);
+
+/* Any thread, with server.workers_lock held. */
+void worker_drain_locked(struct worker *w);
+void worker_stop_locked(struct worker *w);
+
+/* Waits for a stopped worker of the fixed set to end. */
+void worker_join(struct worker *w);
+
+/* After join(), and after every thread that may post to it has ended. */
+void worker_free(struct worker *w);
+
+#endif
