@@ -3,24 +3,24 @@
 
 #include <string.h>
 
-/* Values below 32 have a bucket each; above, the octave and the five bits under the leading one pick the bucket. */
+/* Small values have a bucket each; above, the octave and the bits under the leading one pick the bucket. */
 static unsigned bucket_of(uint64_t v)
 {
         unsigned octave;
 
         if (v < OBJM_HIST_SUB)
                 return (unsigned)v;
-        octave = 63 - (unsigned)__builtin_clzll(v);
-        return (octave - 4) * OBJM_HIST_SUB + (unsigned)((v >> (octave - 5)) & (OBJM_HIST_SUB - 1));
+        octave = 63 - (unsigned)__builtin_clzll(v) - OBJM_HIST_SUB_BITS;
+        return (octave + 1) * OBJM_HIST_SUB + (unsigned)(v >> octave & (OBJM_HIST_SUB - 1));
 }
 
 static uint64_t upper_edge(unsigned b)
 {
-        unsigned octave = b / OBJM_HIST_SUB + 4;
+        unsigned octave = b / OBJM_HIST_SUB - 1;
 
         if (b < OBJM_HIST_SUB)
                 return b;
-        return ((UINT64_C(1) << 5 | b % OBJM_HIST_SUB) << (octave - 5)) + ((UINT64_C(1) << (octave - 5)) - 1);
+        return ((uint64_t)(OBJM_HIST_SUB | b % OBJM_HIST_SUB) << octave) + ((UINT64_C(1) << octave) - 1);
 }
 
 void objm_hist_init(struct objm_hist *h)

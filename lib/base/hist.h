@@ -2,13 +2,14 @@
 #ifndef OBJM_BASE_HIST_H
 #define OBJM_BASE_HIST_H
 /*
- * Log-linear histogram of unsigned values (nanoseconds, bytes): 32 steps an octave, so a reported value is at most
- * 3.2 % above the recorded one. One writer; readers and mergers work on a copy.
+ * Log-linear histogram of unsigned values (nanoseconds, bytes): 128 steps an octave, so a reported value is at most
+ * 0.8 % above the recorded one. One writer; readers and mergers work on a copy.
  */
 #include <stdint.h>
 
-#define OBJM_HIST_SUB     32
-#define OBJM_HIST_BUCKETS (OBJM_HIST_SUB * 60)
+#define OBJM_HIST_SUB_BITS 7
+#define OBJM_HIST_SUB      (1u << OBJM_HIST_SUB_BITS)
+#define OBJM_HIST_BUCKETS  (OBJM_HIST_SUB * (64 - OBJM_HIST_SUB_BITS + 1))
 
 struct objm_hist {
         uint64_t count, sum, min, max;
