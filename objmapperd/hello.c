@@ -65,7 +65,7 @@ bool hello_answer(struct connection *c, const uint8_t *buf, size_t len, size_t *
                 return false;
         c->dialect = &dialect_v3;
         if (d == OBJM_DECODE_BAD) {
-                reply.status = memcmp(buf, OBJM_V3_MAGIC, 4) ? OBJM_STATUS_PROTOCOL : OBJM_STATUS_VERSION;
+                reply.status = hello.status;
         } else {
                 memcpy(reply.instance, instance, sizeof(instance));
                 settle(c, &hello, &reply);

@@ -81,11 +81,12 @@ static int place(struct server *s, struct connection *c)
 /* Hands over a connection that has been accepted, or refuses it. Takes @fd. */
 static void admit(struct server *s, int fd)
 {
+        uint32_t max = atomic_load_explicit(&s->max_connections, memory_order_relaxed);
         struct connection *c;
         int r;
 
-        if (atomic_fetch_add_explicit(&s->n_connections, 1, memory_order_relaxed) >= s->max_connections) {
-                log_limited(&refused_limit, LOG_NOTICE, "connection refused: %u are open", s->max_connections);
+        if (atomic_fetch_add_explicit(&s->n_connections, 1, memory_order_relaxed) >= max) {
+                log_limited(&refused_limit, LOG_NOTICE, "connection refused: %u are open", max);
                 refuse(fd, "too many connections");
         } else if (connection_new(fd, objm_store_wants_groups(server_snapshot(s)->store), &c) < 0) {
                 refuse(fd, "out of resources");

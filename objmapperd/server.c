@@ -126,7 +126,7 @@ int server_new(struct config *config, size_t *ret_bad, struct server **ret)
         if (!s)
                 return -ENOMEM;
         *s = (struct server){.model = &objm_models[config->model], .drained_fd = -1};
-        s->max_connections = affordable_connections(config, s->model);
+        atomic_init(&s->max_connections, affordable_connections(config, s->model));
         objm_list_init(&s->workers);
         pthread_mutex_init(&s->workers_lock, NULL);
         r = start(s, config, ret_bad);
@@ -152,6 +152,7 @@ int server_reload(struct server *s, struct config *config, size_t *ret_bad)
 
         if (r < 0)
                 return r;
+        atomic_store_explicit(&s->max_connections, affordable_connections(config, s->model), memory_order_relaxed);
         atomic_store_explicit(&s->snapshot, snap, memory_order_release);
         objm_qsbr_retire(s->qsbr, &old->retired, snapshot_free);
         objm_qsbr_drain(s->qsbr);

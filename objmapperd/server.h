@@ -35,7 +35,7 @@ struct server {
         atomic_bool draining;
         int drained_fd; /* eventfd: rung when the last connection ends while draining */
 
-        uint32_t max_connections; /* what the limit on descriptors leaves of the configured number */
+        _Atomic uint32_t max_connections; /* what the limit on descriptors leaves of the configured number */
         _Alignas(OBJM_CACHE_LINE) atomic_uint n_connections;
 };
 
