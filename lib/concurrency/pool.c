@@ -27,7 +27,7 @@ struct objm_pool {
         bool stopped;
         struct objm_qsbr *qsbr;
         char name[12];
-        unsigned n_threads; /* running */
+        unsigned n_threads, n_joined;
         pthread_t thread[];
 };
 
@@ -217,8 +217,8 @@ void objm_pool_stop(struct objm_pool *p)
         p->stopped = true;
         pthread_cond_broadcast(&p->work);
         pthread_mutex_unlock(&p->lock);
-        while (p->n_threads > 0)
-                pthread_join(p->thread[--p->n_threads], NULL);
+        while (p->n_joined < p->n_threads)
+                pthread_join(p->thread[p->n_joined++], NULL);
 }
 
 void objm_pool_free(struct objm_pool *p)

@@ -20,6 +20,9 @@
 /* How often retire() looks whether something can go. */
 #define RETIRES_PER_POLL 32
 
+/* How many nodes go at a time: a reader that stayed long must not cost some writer a long pause afterwards. */
+#define BATCH 256
+
 struct objm_qsbr {
         _Alignas(OBJM_CACHE_LINE) _Atomic uint64_t epoch; /* starts at 1: 0 means offline */
         _Alignas(OBJM_CACHE_LINE) pthread_mutex_t lock;   /* the lists; inside `reclaim` */
@@ -112,7 +115,7 @@ static uint64_t reached_locked(struct objm_qsbr *q)
         return min;
 }
 
-/* Unlinks and returns the nodes whose time has come. */
+/* Unlinks and returns up to BATCH nodes whose time has come. */
 static struct objm_qsbr_node *take_ripe_locked(struct objm_qsbr *q)
 {
         struct objm_qsbr_node *first = q->head, **end = &q->head;
@@ -121,7 +124,7 @@ static struct objm_qsbr_node *take_ripe_locked(struct objm_qsbr *q)
         if (!first)
                 return NULL;
         reached = reached_locked(q);
-        while (*end && (*end)->epoch <= reached)
+        for (unsigned n = 0; n < BATCH && *end && (*end)->epoch <= reached; n++)
                 end = &(*end)->next;
         if (end == &q->head)
                 return NULL;
@@ -132,19 +135,20 @@ static struct objm_qsbr_node *take_ripe_locked(struct objm_qsbr *q)
         return first;
 }
 
-/* The caller holds `reclaim`. */
-static void reclaim_locked(struct objm_qsbr *q)
+/* The caller holds `reclaim`. False when nothing could go. */
+static bool reclaim_batch_locked(struct objm_qsbr *q)
 {
-        struct objm_qsbr_node *node, *next;
+        struct objm_qsbr_node *first, *node, *next;
 
         pthread_mutex_lock(&q->lock);
-        node = take_ripe_locked(q);
+        first = take_ripe_locked(q);
         pthread_mutex_unlock(&q->lock);
-        for (; node; node = next) {
+        for (node = first; node; node = next) {
                 next = node->next;
                 node->free(node);
                 atomic_fetch_sub_explicit(&q->pending, 1, memory_order_relaxed);
         }
+        return first;
 }
 
 size_t objm_qsbr_poll(struct objm_qsbr *q)
@@ -152,7 +156,8 @@ size_t objm_qsbr_poll(struct objm_qsbr *q)
         if (atomic_load_explicit(&q->pending, memory_order_relaxed) == 0)
                 return 0;
         if (pthread_mutex_trylock(&q->reclaim) == 0) {
-                reclaim_locked(q);
+                while (reclaim_batch_locked(q))
+                        continue;
                 pthread_mutex_unlock(&q->reclaim);
         }
         return atomic_load_explicit(&q->pending, memory_order_relaxed);
@@ -170,8 +175,10 @@ void objm_qsbr_retire(struct objm_qsbr *q, struct objm_qsbr_node *node, void (*f
         *q->tail = node;
         q->tail = &node->next;
         pthread_mutex_unlock(&q->lock);
-        if (pending % RETIRES_PER_POLL == 0)
-                objm_qsbr_poll(q);
+        if (pending % RETIRES_PER_POLL == 0 && pthread_mutex_trylock(&q->reclaim) == 0) {
+                reclaim_batch_locked(q);
+                pthread_mutex_unlock(&q->reclaim);
+        }
 }
 
 struct retired_ptr {
@@ -206,7 +213,8 @@ static bool drained_to(struct objm_qsbr *q, uint64_t epoch)
         bool done;
 
         pthread_mutex_lock(&q->reclaim);
-        reclaim_locked(q);
+        while (reclaim_batch_locked(q))
+                continue;
         pthread_mutex_lock(&q->lock);
         done = !q->head || q->head->epoch > epoch;
         pthread_mutex_unlock(&q->lock);

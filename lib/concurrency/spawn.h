@@ -11,7 +11,7 @@ struct objm_spawner;
 
 int objm_spawner_new(unsigned max_threads, const char *name, struct objm_spawner **ret) objm_must_check;
 
-/* Runs @fn(@arg) in a thread of its own. 0; -EAGAIN at max_threads or when the system has no more; -ENOMEM. Any thread. */
+/* Runs @fn(@arg) in a thread of its own. 0; -EAGAIN at max_threads or when the system has none; -ENOMEM. Any thread. */
 int objm_spawner_spawn(struct objm_spawner *s, void (*fn)(void *arg), void *arg) objm_must_check;
 
 /* Threads that have been started and not yet joined. */

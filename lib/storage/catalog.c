@@ -15,10 +15,8 @@ int objm_catalog_init(struct objm_catalog *c, const struct objm_store_config *co
         if (r < 0)
                 return r;
         r = objm_index_new(qsbr, &c->index);
-        if (r < 0) {
-                objm_exports_deinit(&c->exports);
+        if (r < 0)
                 return r;
-        }
         atomic_init(&c->changes, 0);
         atomic_init(&c->generation, 2);
         c->log = config->log;

@@ -28,8 +28,8 @@ struct objm_exports {
 };
 
 /* As objm_store_new() says of exports. */
-int objm_exports_init(struct objm_exports *x, const struct objm_export_config *config, size_t n, size_t *ret_bad)
-        objm_must_check;
+int objm_exports_init(struct objm_exports *x, const struct objm_export_config *config, size_t n,
+                      size_t *ret_bad) objm_must_check;
 void objm_exports_deinit(struct objm_exports *x);
 
 /* The export with the longest prefix of @uri, or NULL. */

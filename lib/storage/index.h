@@ -52,7 +52,6 @@ typedef bool (*objm_index_visit_fn)(const struct objm_entry *e, void *userdata);
  * Visits one segment and moves @cursor on. True while there is more. The caller is online during the call and may go
  * offline between calls. What cannot be removed for want of memory stays.
  */
-bool objm_index_walk(struct objm_index *x, struct objm_index_cursor *cursor, objm_index_visit_fn visit,
-                     void *userdata);
+bool objm_index_walk(struct objm_index *x, struct objm_index_cursor *cursor, objm_index_visit_fn visit, void *userdata);
 
 #endif

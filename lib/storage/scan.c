@@ -47,7 +47,7 @@ struct objm_scan {
         struct dir *queue;  /* last in, first out: depth first keeps it short */
         size_t outstanding; /* directories queued or being read */
         _Atomic uint64_t files;
-        _Atomic bool incomplete, said_unwatched, said_long;
+        _Atomic bool incomplete, said_unwatched, said_long, said_starved;
         unsigned n_workers;
         struct worker worker[];
 };
@@ -108,10 +108,10 @@ static void say_once(struct objm_scan *s, _Atomic bool *said, const struct dir *
                 objm_catalog_log_name(s->catalog, LOG_WARNING, d->export, d->path, text);
 }
 
-/* The URI of @name in the worker's directory; false when requests for it go elsewhere or it is too long for any. */
-static bool uri_of(struct worker *w, const char *name, struct objm_uri *u)
+/* The URI of @name in @dir; false when requests for it go elsewhere or it is too long for any. */
+static bool uri_of(struct worker *w, const char *dir, const char *name, struct objm_uri *u)
 {
-        if (!objm_uri_join(u, w->dir->export, w->dir->path, name)) {
+        if (!objm_uri_join(u, w->dir->export, dir, name)) {
                 say_once(w->scan, &w->scan->said_long, w->dir, "holds names too long for a URI; they are passed over");
                 return false;
         }
@@ -126,7 +126,7 @@ static void on_file(struct worker *w, const char *name)
         uint64_t changes = 0;
         struct stat st;
 
-        if (!uri_of(w, name, &u))
+        if (!uri_of(w, w->dir->path, name, &u))
                 return;
         for (int i = 0; i < LOOKS && (i == 0 || atomic_load(&c->changes) != changes); i++) {
                 changes = atomic_load(&c->changes);
@@ -146,12 +146,7 @@ static void on_subdirectory(struct worker *w, const char *name)
         __attribute__((uninitialized)) char path[PATH_MAX];
 
         snprintf(path, sizeof(path), "%s%s%s", w->dir->path, w->dir->path[0] ? "/" : "", name);
-        if (!uri_of(w, name, &u) || u.len == sizeof(u.bytes))
-                return;
-        u.bytes[u.len++] = '/';
-        if (!objm_catalog_owns(w->scan->catalog, w->dir->export, &u))
-                return;
-        if (enqueue(w->scan, w->dir->export, path) < 0)
+        if (uri_of(w, path, "", &u) && enqueue(w->scan, w->dir->export, path) < 0)
                 atomic_store(&w->scan->incomplete, true);
 }
 
@@ -289,6 +284,8 @@ static bool slice(struct objm_task *task, struct objm_qsbr_reader *r)
                         return false;
                 }
                 if (!prepare(w)) {
+                        say_once(w->scan, &w->scan->said_starved, w->dir,
+                                 "the scan waits for descriptors or memory to be freed");
                         objm_task_pause(task, r, STARVED_MS);
                         return true;
                 }
@@ -321,6 +318,16 @@ int objm_scan_new(struct objm_catalog *catalog, struct objm_watch *watch, struct
         }
         *ret = s;
         return 0;
+}
+
+bool objm_scan_busy(struct objm_scan *s)
+{
+        bool busy;
+
+        pthread_mutex_lock(&s->lock);
+        busy = s->outstanding > 0;
+        pthread_mutex_unlock(&s->lock);
+        return busy;
 }
 
 uint64_t objm_scan_count(const struct objm_scan *s)

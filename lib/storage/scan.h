@@ -23,6 +23,9 @@ int objm_scan_new(struct objm_catalog *catalog, struct objm_watch *watch, struct
 /* Any thread. @path "" is the export's root. 0 or -ENOMEM. */
 int objm_scan_add(struct objm_scan *s, const struct objm_export *e, const char *path) objm_must_check;
 
+/* True while there is something to read: done() will be called once more. */
+bool objm_scan_busy(struct objm_scan *s);
+
 /* Files seen since the start. */
 uint64_t objm_scan_count(const struct objm_scan *s);
 

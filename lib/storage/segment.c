@@ -74,7 +74,9 @@ struct objm_entry *objm_segment_at(const struct objm_segment *s, uint32_t i)
         return unpack(load(s, i));
 }
 
-uint32_t objm_segment_find_slot(const struct objm_segment *s, uint64_t hash, const void *key, size_t len)
+/* Looks at each slot once: a writer may change it meanwhile. The place in *ret_i, when something is found. */
+static struct objm_entry *probe(const struct objm_segment *s, uint64_t hash, const void *key, size_t len,
+                                uint32_t *ret_i)
 {
         uint16_t tag = objm_hash_tag(hash);
         uint32_t i = home(objm_hash_stored(hash), s->n_slots);
@@ -84,28 +86,29 @@ uint32_t objm_segment_find_slot(const struct objm_segment *s, uint64_t hash, con
 
                 if (word == EMPTY)
                         break;
-                if (word >> PTR_BITS == tag && word != TOMBSTONE && objm_entry_has_key(unpack(word), key, len))
-                        return i;
-        }
-        return UINT32_MAX;
-}
-
-/* Between a writer's erase and the second look at the slot it may have changed: look once, at one word. */
-struct objm_entry *objm_segment_find(const struct objm_segment *s, uint64_t hash, const void *key, size_t len)
-{
-        uint16_t tag = objm_hash_tag(hash);
-        uint32_t stored = objm_hash_stored(hash);
-        uint32_t i = home(stored, s->n_slots);
-
-        for (uint32_t n = 0; n < s->n_slots; n++, i = next(s, i)) {
-                uint64_t word = load(s, i);
-
-                if (word == EMPTY)
-                        break;
-                if (word >> PTR_BITS == tag && word != TOMBSTONE && objm_entry_has_key(unpack(word), key, len))
-                        return unpack(word);
+                if (word >> PTR_BITS != tag || word == TOMBSTONE || !objm_entry_has_key(unpack(word), key, len))
+                        continue;
+                *ret_i = i;
+                return unpack(word);
         }
         return NULL;
+}
+
+/* The slot is fetched while the header, which says how many there are, is on its way: most have the usual size. */
+struct objm_entry *objm_segment_find(const struct objm_segment *s, uint64_t hash, const void *key, size_t len)
+{
+        uint32_t i;
+
+        __builtin_prefetch(&s->slot[home(objm_hash_stored(hash), OBJM_SEGMENT_SLOTS)]);
+        return probe(s, hash, key, len, &i);
+}
+
+uint32_t objm_segment_find_slot(const struct objm_segment *s, uint64_t hash, const void *key, size_t len)
+{
+        uint32_t i = UINT32_MAX;
+
+        probe(s, hash, key, len, &i);
+        return i;
 }
 
 /* 85 %: above that, probes for what is not there grow long. */

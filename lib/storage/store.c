@@ -9,6 +9,7 @@
 #include "storage/catalog.h"
 #include "storage/counters.h"
 #include "storage/name.h"
+#include "storage/sync.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 struct objm_store {
         struct objm_counters counters;
         struct objm_catalog catalog;
+        struct objm_sync *sync; /* NULL: the index only learns */
 };
 
 struct request {
@@ -166,6 +168,20 @@ static int stat_tree(const struct request *q, struct objm_object_info *ret_info)
         return 0;
 }
 
+/* What stands behind an allowed symlink changes without a word from the directory that holds the link. */
+static bool stat_index(struct objm_store *s, const struct request *q, struct objm_object_info *ret_info)
+{
+        const struct objm_entry *e;
+
+        if (!s->sync || !objm_sync_in_step(s->sync) || q->export->follow_symlinks)
+                return false;
+        e = objm_index_find(s->catalog.index, q->uri, q->len);
+        if (!e || !objm_catalog_is_reported(&s->catalog, e))
+                return false;
+        *ret_info = e->info;
+        return true;
+}
+
 int objm_store_stat(struct objm_store *s, const struct objm_peer *peer, const void *uri, size_t len, unsigned flags,
                     struct objm_object_info *ret_info)
 {
@@ -174,7 +190,13 @@ int objm_store_stat(struct objm_store *s, const struct objm_peer *peer, const vo
 
         if (r)
                 return r;
-        return stat_tree(&q, ret_info);
+        if (stat_index(s, &q, ret_info)) {
+                count(s, OBJM_COUNT_HIT, 0);
+                return 0;
+        }
+        r = stat_tree(&q, ret_info);
+        count(s, OBJM_COUNT_MISS, r);
+        return r;
 }
 
 int objm_store_new(const struct objm_store_config *config, struct objm_qsbr *qsbr, struct objm_pool *pool,
@@ -187,8 +209,10 @@ int objm_store_new(const struct objm_store_config *config, struct objm_qsbr *qsb
                 return -ENOMEM;
         memset(s, 0, sizeof(*s));
         r = objm_catalog_init(&s->catalog, config, qsbr, ret_bad);
+        if (r == 0 && config->scan)
+                r = objm_sync_new(&s->catalog, config->watch, pool, &s->sync);
         if (r < 0) {
-                free(s);
+                objm_store_free(s);
                 return r;
         }
         *ret = s;
@@ -199,6 +223,7 @@ void objm_store_free(struct objm_store *s)
 {
         if (!s)
                 return;
+        objm_sync_free(s->sync);
         objm_catalog_deinit(&s->catalog);
         free(s);
 }
@@ -213,12 +238,13 @@ bool objm_store_wants_groups(const struct objm_store *s)
 
 int objm_store_watch_fd(const struct objm_store *s)
 {
-        return -1;
+        return s->sync ? objm_sync_watch_fd(s->sync) : -1;
 }
 
 void objm_store_on_watch_ready(struct objm_store *s, void (*rearm)(void *userdata), void *userdata)
 {
-        rearm(userdata);
+        if (s->sync && objm_sync_watch_fd(s->sync) >= 0)
+                objm_sync_on_watch_ready(s->sync, rearm, userdata);
 }
 
 void objm_store_count(struct objm_store *s, struct objm_store_counts *ret)
@@ -229,4 +255,6 @@ void objm_store_count(struct objm_store *s, struct objm_store_counts *ret)
                 .misses = objm_counters_sum(&s->counters, OBJM_COUNT_MISS),
                 .dropped = objm_counters_sum(&s->counters, OBJM_COUNT_DROPPED),
         };
+        if (s->sync)
+                objm_sync_count(s->sync, ret);
 }

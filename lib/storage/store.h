@@ -61,11 +61,11 @@ enum objm_store_condition {
         OBJM_STORE_DENIED = 3,      /* allow lists, file mode, or a symlink */
         OBJM_STORE_NOT_REGULAR = 4, /* a directory, FIFO, device or socket */
         OBJM_STORE_COLD = 5,        /* with OBJM_STORE_NOWAIT: needs the disk; call again from the pool without it */
-        OBJM_STORE_BUSY = 6,        /* leased or renamed all the time, or out of descriptors: try later */
+        OBJM_STORE_BUSY = 6,        /* leased or renamed all the time: try later */
 };
 
 enum {
-        OBJM_STORE_NOWAIT = 1 << 0, /* never wait for a disk (RESOLVE_CACHED, Linux 5.12; without it every miss is COLD) */
+        OBJM_STORE_NOWAIT = 1 << 0, /* never wait for a disk (RESOLVE_CACHED, Linux 5.12; else every miss is COLD) */
 };
 
 struct objm_store_counts {

@@ -99,8 +99,8 @@ void objm_tree_deinit(struct objm_tree *t)
 }
 
 /*
- * O_NONBLOCK: a leased file says EAGAIN at once instead of making the caller wait for up to lease-break-time, and a FIFO
- * that took the name's place does not wait for a writer. On a regular file it has no other effect.
+ * O_NONBLOCK: a leased file says EAGAIN at once instead of making the caller wait for up to lease-break-time, and a
+ * FIFO that took the name's place does not wait for a writer. On a regular file it has no other effect.
  */
 int objm_tree_open(const struct objm_tree *t, const char *path, bool nowait, int *ret_fd, struct stat *ret_st)
 {

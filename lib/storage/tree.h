@@ -25,8 +25,8 @@ int objm_tree_init(struct objm_tree *t, const char *path, bool follow_symlinks) 
 void objm_tree_deinit(struct objm_tree *t);
 
 /* Opens a regular file to be read, without waiting for leases, FIFOs or terminals. The caller owns *ret_fd. */
-int objm_tree_open(const struct objm_tree *t, const char *path, bool nowait, int *ret_fd, struct stat *ret_st)
-        objm_must_check;
+int objm_tree_open(const struct objm_tree *t, const char *path, bool nowait, int *ret_fd,
+                   struct stat *ret_st) objm_must_check;
 
 /* What is there, whatever it is, without opening it. Asks for no rights on the file itself. */
 int objm_tree_look(const struct objm_tree *t, const char *path, bool nowait, struct stat *ret_st) objm_must_check;

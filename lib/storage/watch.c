@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 /* IN_MODIFY: truncate(2) by path, and a writer that never closes, tell of themselves in no other way. */
-#define EVENTS                                                                                                     \
-        (IN_CREATE | IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ONLYDIR | \
+#define EVENTS                                                                                                         \
+        (IN_CREATE | IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ONLYDIR |   \
          IN_EXCL_UNLINK)
 
 #define READ_SIZE 16384 /* some hundred events: a slice of work */

@@ -17,9 +17,12 @@ struct objm_watch;
 
 /* From the thread that calls read(). Paths are borrowed. */
 struct objm_watch_ops {
-        void (*appeared)(void *userdata, const struct objm_export *e, const char *path); /* a directory to be read */
-        void (*left)(void *userdata, const struct objm_export *e, const char *path);     /* a directory moved away */
-        void (*lost)(void *userdata);                                                    /* the kernel's queue overflowed */
+        /* a directory is to be read */
+        void (*appeared)(void *userdata, const struct objm_export *e, const char *path);
+        /* a directory moved away */
+        void (*left)(void *userdata, const struct objm_export *e, const char *path);
+        /* the kernel's queue overflowed, or memory was short: the index may be wrong anywhere */
+        void (*lost)(void *userdata);
 };
 
 /* 0, or negative errno of inotify_init1(2): -EMFILE when the user has too many. */

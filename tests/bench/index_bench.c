@@ -121,7 +121,7 @@ static uint64_t build_all(struct objm_index *x, uint64_t count, unsigned threads
 /* @offset 0: keys that are there; @count: keys that are not. */
 static double time_lookups(struct objm_index *x, uint64_t count, uint64_t offset, uint64_t lookups)
 {
-        char (*keys)[KEY_LEN + 1] = malloc(lookups * sizeof(*keys));
+        char(*keys)[KEY_LEN + 1] = malloc(lookups * sizeof(*keys));
         uint64_t start, found = 0;
 
         if (!keys)
