@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJMAPPER_H
+#define OBJMAPPER_H
+/*
+ * libobjmapper: objects of this machine by URI, as open read-only descriptors from objmapperd(8). See libobjmapper(3).
+ *
+ * Threads: a `struct objmapper` (a handle) belongs to one thread at a time; different handles share nothing. A handle
+ * taken along by fork(2) belongs to the parent: in the child every call but objmapper_free() reconnects first.
+ * Errors: 0 or a positive count is success, a negative value is -errno. Nothing is printed, no signal is raised.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
+
+#define OBJMAPPER_SOCKET  "/run/objmapper.sock"
+#define OBJMAPPER_URI_MAX 4096
+#define OBJMAPPER_INSTANCE 16 /* bytes */
+
+struct objmapper;
+
+enum objmapper_flags {
+        OBJMAPPER_NO_RECONNECT = 1 << 0, /* a lost connection is an error, not a reason to reconnect and retry */
+        OBJMAPPER_NO_SPIN = 1 << 1,      /* sleep for a reply at once instead of first polling for some microseconds */
+        OBJMAPPER_NO_BATCH = 1 << 2,     /* one descriptor a message */
+};
+
+struct objmapper_options {
+        size_t size;      /* sizeof(struct objmapper_options), so that it can grow */
+        unsigned flags;   /* enum objmapper_flags */
+        unsigned version; /* protocol: 0 the newest that the server speaks, or exactly 1 or 3 */
+        int timeout_ms;   /* for one blocking call, reconnecting included; 0: 2000; -1: none */
+        unsigned depth;   /* requests in flight at most; 0: 256. The server may grant less */
+};
+
+/* What a request came back with. */
+struct objmapper_object {
+        int fd;           /* get: owned by the caller, O_RDONLY and close-on-exec, offset 0; else -1 */
+        int not_modified; /* get with an if_version that is still current: 1, and no descriptor */
+        uint64_t size;    /* bytes */
+        uint64_t version; /* opaque, changes when the object does; 0: unknown (version-1 server) */
+        int64_t mtime;    /* seconds since 1970; -1: unknown */
+};
+
+struct objmapper_completion {
+        uint64_t user_data;
+        int result; /* 0 or -errno, as of the blocking call */
+        struct objmapper_object object;
+};
+
+/*
+ * Connects to @socket (NULL: OBJMAPPER_SOCKET). @options may be NULL. A server that is not there yet is waited for
+ * until the timeout. *ret is to be given to objmapper_free().
+ */
+int objmapper_connect(const char *socket, const struct objmapper_options *options, struct objmapper **ret);
+void objmapper_free(struct objmapper *om);
+
+/*
+ * Blocking calls. @uri ends in NUL; use the submit calls for URIs by length. *ret is untouched on failure. They are
+ * idempotent and are sent again when the connection breaks, until the timeout or the 16th loss (-ECONNRESET).
+ * -ENOENT: no such object; -EACCES: denied; -EINVAL: not a URI; -ENAMETOOLONG: longer than OBJMAPPER_URI_MAX;
+ * -EBUSY: the server is busy or draining, or submitted requests are in flight; -EIO: storage failed; -EMFILE: this
+ * process has no free descriptor (the descriptor is lost, the connection is not); -ETIMEDOUT; -EOPNOTSUPP: the server
+ * cannot do that; -EPROTO: the other end does not speak the protocol.
+ */
+int objmapper_get(struct objmapper *om, const char *uri, struct objmapper_object *ret);
+int objmapper_get_if_changed(struct objmapper *om, const char *uri, uint64_t version, struct objmapper_object *ret);
+int objmapper_stat(struct objmapper *om, const char *uri, struct objmapper_object *ret);
+int objmapper_ping(struct objmapper *om);
+
+/*
+ * Gets @n objects with many requests in flight. @done is called once for each, in any order, with the index into
+ * @uris; it owns completion->object.fd. A non-zero return of @done stops: what comes after is closed, and that value is
+ * returned. 0 when all have been answered, else -errno of the connection (then not all have been); the timeout is for
+ * each wait without any answer. @done must not use @om.
+ */
+typedef int (*objmapper_done_fn)(void *userdata, size_t index, const struct objmapper_completion *completion);
+int objmapper_get_many(struct objmapper *om, const char *const *uris, size_t n, objmapper_done_fn done,
+                       void *userdata);
+
+/*
+ * Many in flight: submit, flush, reap. submit_* queue a request and copy @uri (-EAGAIN: as many as the depth are in
+ * flight, reap first; a get_if_changed with @version 0 is a get). flush() sends what is queued as far as the socket
+ * takes it. reap() returns up to @n completions that have arrived, without waiting; wait() flushes and waits for at
+ * least one, @timeout_ms at most (-1: for ever), and returns 0 at the timeout or when nothing is in flight. When the
+ * connection breaks, requests in flight are sent again on a new one, up to 16 times. Under OBJMAPPER_NO_RECONNECT they
+ * complete with -ECONNRESET, which all later calls then return.
+ */
+int objmapper_submit_get(struct objmapper *om, const void *uri, size_t len, uint64_t user_data);
+int objmapper_submit_get_if_changed(struct objmapper *om, const void *uri, size_t len, uint64_t version,
+                                    uint64_t user_data);
+int objmapper_submit_stat(struct objmapper *om, const void *uri, size_t len, uint64_t user_data);
+int objmapper_submit_ping(struct objmapper *om, uint64_t user_data);
+int objmapper_flush(struct objmapper *om);
+int objmapper_reap(struct objmapper *om, struct objmapper_completion *ret, size_t n);
+int objmapper_wait(struct objmapper *om, struct objmapper_completion *ret, size_t n, int timeout_ms);
+size_t objmapper_in_flight(const struct objmapper *om);
+
+/*
+ * For event loops: poll objmapper_fd() for objmapper_events() (POLLIN, POLLOUT), then call flush() and reap(). Ask for
+ * both again after every call: reconnecting changes the descriptor. objmapper_timeout() is the longest time in ms to
+ * poll before calling reap() all the same (-1: none), for reconnecting. objmapper_generation() counts the connections
+ * made: when it has changed, register the descriptor with epoll anew, even if its number is the same. Poll
+ * level-triggered.
+ */
+int objmapper_fd(const struct objmapper *om);
+short objmapper_events(const struct objmapper *om);
+int objmapper_timeout(const struct objmapper *om);
+unsigned objmapper_generation(const struct objmapper *om);
+
+/*
+ * Helpers over a descriptor. read_all() fills up to @n bytes from @offset by pread(2) and returns how many (less only
+ * at the end). map() maps the whole object, as long as it is now, read-only; *ret is NULL with length 0 for an empty
+ * one. Reading a mapping of an object that is truncated in place raises SIGBUS: map only what is replaced by rename.
+ */
+ssize_t objmapper_read_all(int fd, void *buf, size_t n, uint64_t offset);
+int objmapper_map(const struct objmapper_object *object, const void **ret, size_t *ret_len);
+void objmapper_unmap(const void *map, size_t len);
+
+/* The protocol version in use (1 or 3; 0 before a connection), and the library's version as text. */
+int objmapper_protocol(const struct objmapper *om);
+const char *objmapper_version(void);
+
+/*
+ * The server's instance, which changes each time it starts. -ENOTCONN: there is no connection now; -EOPNOTSUPP: the
+ * server speaks version 1.
+ */
+int objmapper_instance(const struct objmapper *om, unsigned char ret[OBJMAPPER_INSTANCE]);
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/session.h"
+
+#include "base/fd.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+/* The request that @r answers. An answer of version 1 that nobody asked for is how a server says that it is full. */
+static int find_slot(struct objmapper *om, const struct objm_reply *r, struct objm_slot **ret)
+{
+        struct objm_slot *s = r->has_id ? objm_slots_find_sent(&om->slots, r->id)
+                                        : objm_slots_first(&om->slots.sent);
+
+        if (!s)
+                return !r->has_id && r->status == OBJM_STATUS_UNAVAILABLE ? -EBUSY : -EPROTO;
+        if (r->has_id && r->op != s->op)
+                return -EPROTO;
+        *ret = s;
+        return 0;
+}
+
+/* One descriptor with a granted object, none with anything else. */
+static bool right_fds(const struct objm_slot *s, const struct objm_reply *r)
+{
+        if (!r->has_id)
+                return true; /* the decoder has seen to it */
+        if (r->object.not_modified && !s->if_version)
+                return false;
+        return r->n_fds == (s->op == OBJM_V3_OP_GET && r->status == OBJM_STATUS_OK && !r->object.not_modified);
+}
+
+/* Version 1 says size and time in metadata, or not at all: then the descriptor knows. */
+static void look_at_fd(struct objm_reply *r)
+{
+        struct stat st;
+
+        if ((r->has_size && r->object.mtime >= 0) || fstat(r->object.fd, &st) < 0)
+                return;
+        r->object.size = (uint64_t)st.st_size;
+        r->object.mtime = st.st_mtime;
+}
+
+/* Matches the descriptor. Those of a message arrive in order up to the first that was lost. */
+static int take_fd(struct objmapper *om, struct objm_reply *r)
+{
+        r->object.fd = objm_fdqueue_pop(&om->link.fds);
+        if (r->object.fd < 0)
+                return om->link.fds_lost ? -EMFILE : -EPROTO;
+        if (!r->has_id)
+                look_at_fd(r);
+        return 0;
+}
+
+/* Returns 1 when a reply was taken, 0 when no whole one is there, or -errno. *@lost counts replies without their fd. */
+static int take_one(struct objmapper *om, unsigned *lost)
+{
+        struct objm_bytequeue *in = &om->link.in;
+        struct objm_slot *s;
+        struct objm_reply r;
+        enum objm_decode d;
+        size_t used;
+        int e;
+
+        d = om->wire->decode(objm_bytequeue_front(in), objm_bytequeue_len(in), &r, &used);
+        if (d != OBJM_DECODE_OK)
+                return d == OBJM_DECODE_MORE ? 0 : -EPROTO;
+        e = find_slot(om, &r, &s);
+        if (e < 0)
+                return e;
+        if (!right_fds(s, &r))
+                return -EPROTO;
+        e = r.n_fds ? take_fd(om, &r) : objm_status_errno(r.status);
+        if (e == -EPROTO && r.n_fds)
+                return e;
+        *lost += e == -EMFILE;
+        if (s->op == OBJM_V3_OP_STAT)
+                r.object.fd = objm_fd_close(r.object.fd);
+        objm_bytequeue_pop(in, used);
+        objm_slots_complete(&om->slots, s, e, &r.object);
+        return 1;
+}
+
+/*
+ * Once descriptors and replies turn out not to match, those matched in the same round are not to be trusted either:
+ * everything done since @mark that has a descriptor ends with -EPROTO.
+ */
+static void distrust(struct objmapper *om, struct objm_list *mark)
+{
+        for (struct objm_list *it = mark->next; it != &om->slots.done; it = it->next) {
+                struct objm_slot *s = objm_container_of(it, struct objm_slot, node);
+
+                if (s->object.fd < 0)
+                        continue;
+                s->object = (struct objmapper_object){.fd = objm_fd_close(s->object.fd), .mtime = -1};
+                s->result = -EPROTO;
+        }
+}
+
+/*
+ * Descriptors were lost, so counting no longer tells whose the next one is. With nothing outstanding there is nothing
+ * to confuse; else only a new connection is sure to be in step. At least one request ends, so this cannot go on for
+ * ever.
+ */
+static void resync(struct objmapper *om, unsigned lost)
+{
+        struct objm_slots *slots = &om->slots;
+
+        if (!lost && slots->n_sent)
+                objm_slots_fail(slots, objm_slots_first(&slots->sent), -EMFILE);
+        if (slots->n_sent || objm_bytequeue_len(&om->link.in))
+                objm_session_drop(om, -EMFILE);
+        else
+                om->link.fds_lost = false;
+}
+
+void objm_replies_receive(struct objmapper *om)
+{
+        struct objm_list *mark = om->slots.done.prev;
+        unsigned lost = 0, n = 0;
+        int r = 0;
+
+        while (objm_bytequeue_len(&om->link.in) && (r = take_one(om, &lost)) > 0)
+                n++;
+        if (!objm_bytequeue_len(&om->link.in))
+                r = objm_fdqueue_len(&om->link.fds) ? -EPROTO : 0;
+        if (n)
+                objm_backoff_reset(&om->backoff);
+        if (r < 0) {
+                if (r == -EPROTO)
+                        distrust(om, mark);
+                objm_session_drop(om, r);
+        } else if (om->link.fds_lost) {
+                resync(om, lost);
+        }
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJM_CLIENT_SESSION_H
+#define OBJM_CLIENT_SESSION_H
+/*
+ * A handle: the request table, the connection it is served by, and the machine that keeps one connected to the other.
+ * Nothing in here waits.
+ *
+ *      DOWN   no socket. Connects when something is queued and `retry_at` has come.
+ *      HELLO  hello has been sent. Its answer makes it READY, in version 3; an answer in version 1's form, or none
+ *             twice in a row, brings the next connection up in version 1.
+ *      READY  requests go out, replies come in.
+ *
+ * Whatever breaks a connection ends in objm_session_drop() or objm_session_fail(), which decide for every request.
+ */
+#include "base/spin.h"
+#include "client/backoff.h"
+#include "client/link.h"
+#include "client/slots.h"
+#include "client/wire.h"
+#include "protocol/v3.h"
+
+enum objm_session_state {
+        OBJM_SESSION_DOWN,
+        OBJM_SESSION_HELLO,
+        OBJM_SESSION_READY,
+};
+
+struct objmapper {
+        struct objm_link link;
+        struct objm_slots slots;
+        struct objm_backoff backoff;
+        struct objm_spin spin;
+        enum objm_session_state state;
+        const struct objm_wire *wire; /* READY */
+        uint64_t epoch;               /* of the process that connected */
+        uint64_t retry_at;            /* DOWN: objm_clock_ns() of the next attempt */
+        unsigned generation;          /* connections made */
+        unsigned granted;             /* READY: requests the server takes in flight */
+        int error;      /* 0 or -errno: why there is no connection */
+        int dead;       /* 0 or -errno: OBJMAPPER_NO_RECONNECT, and the connection is lost */
+        unsigned flags; /* enum objmapper_flags */
+        unsigned version;
+        int timeout_ms;
+        unsigned unanswered; /* hellos in a row that the server closed upon */
+        bool v3_seen;        /* this server has spoken version 3: closing is not a sign of version 1 */
+        bool use_v1;         /* for the next connection */
+        uint8_t instance[OBJM_V3_INSTANCE];
+        char *path;
+};
+
+/* Notices a fork; connects when DOWN, due and needed (something is queued, or @wanted). */
+void objm_session_advance(struct objmapper *om, bool wanted);
+
+/* Advances, encodes what is queued and sends as far as the socket takes it. */
+void objm_session_flush(struct objmapper *om);
+
+/* Receives once and completes what that answers. False: there was nothing to receive. */
+bool objm_session_receive(struct objmapper *om);
+
+/* True when a send would be worth a try. */
+bool objm_session_wants_send(const struct objmapper *om);
+
+/* The connection is up, in the protocol @wire. */
+void objm_session_ready(struct objmapper *om, const struct objm_wire *wire, unsigned granted);
+
+/*
+ * Gives the connection up. -EPROTO: what was sent ends with that. -EMFILE: descriptors were lost, the rest is sent
+ * again at once. Others (-ECONNRESET, -EBUSY): sent again on the next connection. Under OBJMAPPER_NO_RECONNECT
+ * everything ends.
+ */
+void objm_session_drop(struct objmapper *om, int error);
+
+/* Gives the connection up and ends every request with @error. */
+void objm_session_fail(struct objmapper *om, int error);
+
+/* True when @error is a reason to try and connect again: nobody there, no room, the other version. */
+bool objm_session_passes(int error);
+
+/* handshake.c, replies.c: write the hello; consume what has arrived, dropping the connection when it makes no sense. */
+size_t objm_hello_encode(const struct objmapper *om, void *buf, size_t cap);
+void objm_hello_receive(struct objmapper *om);
+void objm_replies_receive(struct objmapper *om);
+
+/*
+ * wait.c: run the machine, sleeping, until a request is done or the connection READY. 0; -ETIMEDOUT at @deadline
+ * (objm_clock_ns()). wait_done: -ENODATA when nothing is in flight. wait_ready: the reason when it is in vain, and at
+ * the deadline the last one.
+ */
+int objm_wait_done(struct objmapper *om, uint64_t deadline);
+int objm_wait_ready(struct objmapper *om, uint64_t deadline);
+/* Now plus @timeout_ms, or the end of time for -1. */
+uint64_t objm_wait_deadline(int timeout_ms);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJM_CLIENT_SLOTS_H
+#define OBJM_CLIENT_SLOTS_H
+/*
+ * The request table: a fixed number of slots, each on exactly one list.
+ *
+ *      free -> queued -> sent -> done -> free          a request's way
+ *              queued <- sent                          the connection broke: it will be sent again
+ *                        sent (abandoned) -> free      nobody wants the reply any more; it is awaited, then dropped
+ *
+ * A slot keeps its URI's buffer when it is freed: a table that has warmed up allocates nothing. The id on the wire is
+ * the slot's index and its generation, which changes with each use, so that a reply to an earlier use is not taken for
+ * this one's.
+ */
+#include "base/attr.h"
+#include "base/list.h"
+#include "client/objmapper.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#define OBJM_SLOTS_MAX 65536
+
+struct objm_slot {
+        struct objm_list node;
+        uint64_t user_data;
+        uint64_t if_version; /* get only; 0: none */
+        char *uri;           /* owned, not terminated */
+        uint16_t uri_len, uri_cap, generation;
+        uint8_t op;   /* enum objm_v3_op, in every version of the protocol */
+        uint8_t sends; /* how often it went out in vain */
+        bool on_wire, abandoned;
+        int result;                     /* when done */
+        struct objmapper_object object; /* when done; owns object.fd */
+};
+
+struct objm_slots {
+        struct objm_slot *slot;
+        unsigned depth;
+        unsigned n_used;      /* not free */
+        unsigned n_sent;      /* sent, abandoned ones among them */
+        unsigned n_abandoned;
+        unsigned n_done;
+        struct objm_list free, queued, sent, done;
+};
+
+/* 0 or -ENOMEM. The table must not move afterwards. */
+int objm_slots_init(struct objm_slots *t, unsigned depth) objm_must_check;
+/* Closes the descriptors of what is done. */
+void objm_slots_deinit(struct objm_slots *t);
+
+/* Queues a request; copies @uri. 0; -EAGAIN: no slot is free; -ENOMEM. */
+int objm_slots_add(struct objm_slots *t, uint8_t op, const void *uri, size_t len, uint64_t user_data,
+                   uint64_t if_version) objm_must_check;
+
+/* The oldest of a list, or NULL. */
+struct objm_slot *objm_slots_first(struct objm_list *list);
+
+/* The slot that has been sent under @id, or NULL. */
+struct objm_slot *objm_slots_find_sent(struct objm_slots *t, uint32_t id);
+uint32_t objm_slots_id(const struct objm_slots *t, const struct objm_slot *s);
+
+void objm_slots_mark_sent(struct objm_slots *t, struct objm_slot *s);
+
+/* Ends a request that is queued or sent; takes over object->fd. An abandoned one's descriptor is closed. */
+void objm_slots_complete(struct objm_slots *t, struct objm_slot *s, int result,
+                         const struct objmapper_object *take_object);
+/* The same without an object. */
+void objm_slots_fail(struct objm_slots *t, struct objm_slot *s, int result);
+void objm_slots_fail_sent(struct objm_slots *t, int result);
+void objm_slots_fail_queued(struct objm_slots *t, int result);
+
+/*
+ * Puts what is sent back before what is queued, in order; drops abandoned ones. With @count each loses one of its
+ * OBJM_SLOTS_SENDS chances and ends with -ECONNRESET after the last.
+ */
+#define OBJM_SLOTS_SENDS 16
+void objm_slots_requeue_sent(struct objm_slots *t, bool count);
+
+/* Nobody wants what is queued, sent or done any more. */
+void objm_slots_abandon_all(struct objm_slots *t);
+
+/* Moves up to @n done requests out; the caller owns the descriptors. Returns how many. */
+size_t objm_slots_take_done(struct objm_slots *t, struct objmapper_completion *ret, size_t n);
+
+static inline size_t objm_slots_in_flight(const struct objm_slots *t)
+{
+        return t->n_used - t->n_abandoned;
+}
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/session.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <poll.h>
+
+uint64_t objm_wait_deadline(int timeout_ms)
+{
+        return timeout_ms < 0 ? UINT64_MAX : objm_clock_ns() + (uint64_t)timeout_ms * OBJM_NS_PER_MS;
+}
+
+/* Sleeps until the socket is ready, or @until. A signal ends it early. */
+static void sleep_until(const struct objmapper *om, uint64_t until, uint64_t now)
+{
+        struct pollfd pfd = {.fd = om->link.sock, .events = POLLIN};
+        uint64_t ns = until > now ? until - now : 0;
+        struct timespec ts = {.tv_sec = (time_t)(ns / OBJM_NS_PER_S), .tv_nsec = (long)(ns % OBJM_NS_PER_S)};
+
+        if (objm_session_wants_send(om))
+                pfd.events |= POLLOUT;
+        ppoll(&pfd, 1, until == UINT64_MAX ? NULL : &ts, NULL);
+}
+
+/* Looks for a reply for a moment, where that has lately paid. True: something came. */
+static bool spin(struct objmapper *om)
+{
+        bool got;
+
+        if (om->state != OBJM_SESSION_READY || !om->slots.n_sent || !objm_spin_begin(&om->spin))
+                return false;
+        do
+                got = objm_session_receive(om);
+        while (!got && objm_spin_more(&om->spin));
+        objm_spin_end(&om->spin, got);
+        return got;
+}
+
+/* One round: spin or sleep, then receive. False at the deadline. */
+static bool wait_round(struct objmapper *om, uint64_t deadline)
+{
+        uint64_t until = deadline, now;
+
+        if (spin(om))
+                return true;
+        now = objm_clock_ns();
+        if (now >= deadline)
+                return false;
+        if (om->state == OBJM_SESSION_DOWN && om->retry_at < until)
+                until = om->retry_at;
+        sleep_until(om, until, now);
+        objm_session_receive(om);
+        return true;
+}
+
+int objm_wait_done(struct objmapper *om, uint64_t deadline)
+{
+        for (;;) {
+                objm_session_flush(om);
+                if (!objm_list_empty(&om->slots.done))
+                        return 0;
+                if (!objm_slots_in_flight(&om->slots))
+                        return -ENODATA;
+                if (!wait_round(om, deadline))
+                        return objm_list_empty(&om->slots.done) ? -ETIMEDOUT : 0;
+        }
+}
+
+/* What to say after the deadline. EAGAIN was a backlog without room. */
+static int in_vain(int error)
+{
+        if (error == -EAGAIN)
+                return -EBUSY;
+        return error ? error : -ETIMEDOUT;
+}
+
+int objm_wait_ready(struct objmapper *om, uint64_t deadline)
+{
+        for (;;) {
+                objm_session_advance(om, true);
+                if (om->state == OBJM_SESSION_READY)
+                        return 0;
+                if (!objm_session_passes(om->error) || (om->error == -EBUSY && om->flags & OBJMAPPER_NO_RECONNECT))
+                        return om->error;
+                if (!wait_round(om, deadline))
+                        return in_vain(om->error);
+        }
+}

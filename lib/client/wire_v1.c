@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/wire.h"
+
+#include "protocol/v1.h"
+#include "protocol/v3.h"
+
+static size_t request_size(size_t uri_len)
+{
+        return OBJM_V1_REQUEST_HEADER + uri_len;
+}
+
+/* Version 1 has nothing but GET: stat asks for the descriptor as well, and ping does not exist. */
+static size_t encode(void *buf, size_t cap, const struct objm_slot *s, uint32_t id)
+{
+        if (s->op == OBJM_V3_OP_PING)
+                return 0;
+        return objm_v1_request_encode(buf, cap, OBJM_MODE_FD, s->uri, s->uri_len);
+}
+
+/* A granted descriptor comes with one more byte, in a message of its own; with that byte the reply is whole. */
+static enum objm_decode decode(const uint8_t *buf, size_t len, struct objm_reply *ret, size_t *ret_used)
+{
+        struct objm_reply reply = {.object = {.fd = -1, .mtime = -1}};
+        struct objm_v1_response r;
+        enum objm_decode d;
+        size_t used;
+
+        d = objm_v1_response_decode(buf, len, &r, &used);
+        if (d != OBJM_DECODE_OK)
+                return d;
+        if (r.content_len || objm_wire_metadata(r.metadata, r.metadata_len, &reply) < 0)
+                return OBJM_DECODE_BAD;
+        if (r.status == OBJM_STATUS_OK) {
+                if (used == len)
+                        return OBJM_DECODE_MORE;
+                if (buf[used++] != OBJM_V1_FD_BYTE)
+                        return OBJM_DECODE_BAD;
+                reply.n_fds = 1;
+        }
+        reply.status = r.status;
+        *ret = reply;
+        *ret_used = used;
+        return OBJM_DECODE_OK;
+}
+
+const struct objm_wire objm_wire_v1 = {1, request_size, encode, decode};

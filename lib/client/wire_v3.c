@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/wire.h"
+
+#include "protocol/v3.h"
+
+static size_t request_size(size_t uri_len)
+{
+        return OBJM_V3_REQUEST_HEADER + uri_len;
+}
+
+static size_t encode(void *buf, size_t cap, const struct objm_slot *s, uint32_t id)
+{
+        struct objm_v3_request r = {
+                .op = s->op,
+                .mode = s->op == OBJM_V3_OP_GET ? OBJM_MODE_FD : OBJM_MODE_NONE,
+                .id = id,
+                .uri = (const uint8_t *)s->uri,
+                .uri_len = s->uri_len,
+                .if_version = s->if_version,
+        };
+
+        if (s->if_version)
+                r.flags |= OBJM_V3_RQ_IF_VERSION;
+        if (s->op == OBJM_V3_OP_STAT)
+                r.flags |= OBJM_V3_RQ_METADATA;
+        return objm_v3_request_encode(buf, cap, &r);
+}
+
+/* No request of ours asks for a body. */
+static enum objm_decode decode(const uint8_t *buf, size_t len, struct objm_reply *ret, size_t *ret_used)
+{
+        struct objm_v3_response r;
+        struct objm_reply reply;
+        enum objm_decode d;
+        size_t used;
+
+        d = objm_v3_response_decode(buf, len, &r, &used);
+        if (d != OBJM_DECODE_OK)
+                return d;
+        reply = (struct objm_reply){
+                .status = r.status,
+                .n_fds = r.n_fds,
+                .has_id = true,
+                .op = r.op,
+                .id = r.id,
+                .has_size = true,
+                .object = {.fd = -1, .size = r.size, .version = r.version, .mtime = -1,
+                           .not_modified = !!(r.flags & OBJM_V3_RS_NOT_MODIFIED)},
+        };
+        if (r.body_len)
+                return OBJM_DECODE_BAD;
+        if (r.metadata_len && objm_wire_metadata(r.metadata, r.metadata_len, &reply) < 0)
+                return OBJM_DECODE_BAD;
+        *ret = reply;
+        *ret_used = used;
+        return OBJM_DECODE_OK;
+}
+
+const struct objm_wire objm_wire_v3 = {3, request_size, encode, decode};

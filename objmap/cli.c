@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+#include "objmap/cli.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char help[] =
+        "Usage: objmap [OPTION...] get [-f] [-o FILE] URI\n"
+        "       objmap [OPTION...] cat URI...\n"
+        "       objmap [OPTION...] stat [--json] URI...\n"
+        "       objmap [OPTION...] ping [-c N]\n"
+        "       objmap [OPTION...] bench [--uris FILE | --prefix PREFIX --tree DIR] [BENCH-OPTION...]\n"
+        "\n"
+        "  --socket PATH     the daemon's socket (" OBJMAPPER_SOCKET ")\n"
+        "  --protocol 1|3    speak this version only\n"
+        "  --timeout MS      wait this long for an answer (2000)\n"
+        "  --help, --version\n"
+        "\n"
+        "get writes an object to a file, named as the URI's last part unless -o says otherwise ('-': standard\n"
+        "output); an existing file is overwritten with -f, --force only. See objmap(1) for bench.\n";
+
+int cli_usage(const char *format, ...)
+{
+        va_list ap;
+
+        va_start(ap, format);
+        fputs("objmap: ", stderr);
+        vfprintf(stderr, format, ap);
+        fputs("\nTry 'objmap --help'.\n", stderr);
+        va_end(ap);
+        return CLI_USAGE;
+}
+
+const char *cli_error_text(int error)
+{
+        switch (-error) {
+        case ENOENT:
+                return "not found";
+        case EACCES:
+                return "denied";
+        case EINVAL:
+                return "not a valid URI";
+        case ENAMETOOLONG:
+                return "URI too long";
+        case EBUSY:
+                return "the server is busy";
+        case ETIMEDOUT:
+                return "no answer in time";
+        case EOPNOTSUPP:
+                return "the server cannot do that";
+        case EPROTO:
+                return "the other end does not speak the protocol";
+        case EIO:
+                return "the server failed to read it";
+        default:
+                return strerror(-error);
+        }
+}
+
+int cli_error(const char *subject, int error)
+{
+        fprintf(stderr, "objmap: %s: %s\n", subject, cli_error_text(error));
+        return CLI_FAILED;
+}
+
+int cli_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
+{
+        unsigned long long n;
+        char *end;
+
+        if (!isdigit((unsigned char)*text))
+                return -1;
+        errno = 0;
+        n = strtoull(text, &end, 10);
+        if (errno || *end || n < min || n > max)
+                return -1;
+        *ret = n;
+        return 0;
+}
+
+static int set_protocol(struct cli *cli, const char *text)
+{
+        if (strcmp(text, "1") != 0 && strcmp(text, "3") != 0)
+                return cli_usage("--protocol is 1 or 3, not '%s'", text);
+        cli->version = (unsigned)(text[0] - '0');
+        return 0;
+}
+
+static int set_timeout(struct cli *cli, const char *text)
+{
+        uint64_t ms;
+
+        if (cli_number(text, 1, INT32_MAX, &ms) < 0)
+                return cli_usage("--timeout is a number of milliseconds, not '%s'", text);
+        cli->timeout_ms = (int)ms;
+        return 0;
+}
+
+int cli_option(struct cli *cli, int c)
+{
+        switch (c) {
+        case CLI_OPT_SOCKET:
+                cli->socket = optarg;
+                return 0;
+        case CLI_OPT_PROTOCOL:
+                return set_protocol(cli, optarg);
+        case CLI_OPT_TIMEOUT:
+                return set_timeout(cli, optarg);
+        case CLI_OPT_HELP:
+                fputs(help, stdout);
+                exit(CLI_OK);
+        case CLI_OPT_VERSION:
+                printf("objmap %s\n", objmapper_version());
+                exit(CLI_OK);
+        default:
+                fputs("Try 'objmap --help'.\n", stderr); /* getopt_long() has said what is wrong */
+                return CLI_USAGE;
+        }
+}
+
+int cli_connect(const struct cli *cli, struct objmapper_options *options, struct objmapper **ret)
+{
+        const char *socket = cli->socket ? cli->socket : OBJMAPPER_SOCKET;
+        int r;
+
+        options->size = sizeof(*options);
+        options->version = cli->version;
+        options->timeout_ms = cli->timeout_ms;
+        r = objmapper_connect(socket, options, ret);
+        if (r == 0)
+                return 0;
+        if (r == -ENOENT || r == -ECONNREFUSED)
+                fprintf(stderr, "objmap: %s: no daemon listens there\n", socket);
+        else
+                cli_error(socket, r);
+        return CLI_FAILED;
+}
+
+void cli_json_string(const char *text)
+{
+        putchar('"');
+        for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+                if (*c == '"' || *c == '\\')
+                        printf("\\%c", *c);
+                else if (*c < 0x20 || *c == 0x7f)
+                        printf("\\u%04x", *c);
+                else
+                        putchar(*c);
+        }
+        putchar('"');
+}

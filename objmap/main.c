@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#include "objmap/cli.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+        const char *name;
+        int (*run)(struct cli *cli, int argc, char **argv);
+} commands[] = {
+        {"get", cmd_get}, {"cat", cmd_cat}, {"stat", cmd_stat}, {"ping", cmd_ping}, {"bench", cmd_bench},
+};
+
+static int run(struct cli *cli, int argc, char **argv)
+{
+        for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+                if (strcmp(argv[0], commands[i].name) == 0) {
+                        optind = 0; /* the GNU way to begin anew with another argv */
+                        return commands[i].run(cli, argc, argv);
+                }
+        }
+        return cli_usage("there is no command '%s'", argv[0]);
+}
+
+int main(int argc, char **argv)
+{
+        static const struct option options[] = {CLI_LONG_OPTIONS, {0}};
+        struct cli cli = {0};
+        int c, r;
+
+        while ((c = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+                r = cli_option(&cli, c);
+                if (r)
+                        return r;
+        }
+        if (optind == argc)
+                return cli_usage("what is to be done? get, cat, stat, ping or bench");
+        r = run(&cli, argc - optind, argv + optind);
+        if (fflush(stdout) == 0)
+                return r;
+        perror("objmap: standard output");
+        return CLI_FAILED;
+}
