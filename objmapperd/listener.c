@@ -145,11 +145,10 @@ static int sleep_ms(const struct listener *l)
 {
         uint64_t now;
 
-        if (l->paused_until) {
-                now = objm_clock_ns();
-                return l->paused_until > now ? (int)((l->paused_until - now) / OBJM_NS_PER_MS) + 1 : 0;
-        }
-        return objm_qsbr_poll(l->server->qsbr) ? PAUSE_MS : -1; /* what ended workers leave behind goes here */
+        if (!l->paused_until)
+                return -1;
+        now = objm_clock_ns();
+        return l->paused_until > now ? (int)((l->paused_until - now) / OBJM_NS_PER_MS) + 1 : 0;
 }
 
 static void *thread_main(void *arg)

@@ -112,35 +112,7 @@ static int start(struct server *s, struct config *config, size_t *ret_bad)
         if (r < 0)
                 return r;
         atomic_store_explicit(&s->snapshot, snap, memory_order_release);
-        r = start_threads(s, config);
-        if (r < 0)
-                snap->config = NULL; /* stays the caller's */
-        return r;
-}
-
-int server_new(struct config *config, size_t *ret_bad, struct server **ret)
-{
-        struct server *s = aligned_alloc(OBJM_CACHE_LINE, sizeof(*s));
-        int r;
-
-        if (!s)
-                return -ENOMEM;
-        *s = (struct server){.model = &objm_models[config->model], .drained_fd = -1};
-        atomic_init(&s->max_connections, affordable_connections(config, s->model));
-        objm_list_init(&s->workers);
-        pthread_mutex_init(&s->workers_lock, NULL);
-        r = start(s, config, ret_bad);
-        if (r < 0) {
-                server_free(s);
-                return r;
-        }
-        *ret = s;
-        return 0;
-}
-
-int server_listen(struct server *s, const struct objm_unix_listener *listeners, size_t n)
-{
-        return listener_start(s, listeners, n, &s->listener);
+        return start_threads(s, config);
 }
 
 int server_reload(struct server *s, struct config *config, size_t *ret_bad)
@@ -206,23 +178,26 @@ void server_drain(struct server *s, int interrupt_fd)
         wait_drained(s, interrupt_fd, snap->config->drain_ns ? objm_clock_ns() + snap->config->drain_ns : UINT64_MAX);
 }
 
-/* Workers end first, then every thread that may still post to them, then what they post to. */
-void server_free(struct server *s)
+/* Workers end first, then every thread that may still post to them. */
+static void stop_threads(struct server *s)
 {
-        struct snapshot *snap;
-
-        if (!s)
-                return;
         listener_stop(s->listener);
         for_each_worker(s, worker_stop_locked);
         for (size_t i = 0; i < s->n_fixed; i++)
                 worker_join(s->fixed[i]);
         objm_spawner_free(s->spawner);
-        objm_pool_stop(s->pool);
+        if (s->pool)
+                objm_pool_stop(s->pool);
+}
+
+/* What no thread uses any more. */
+static void release(struct server *s)
+{
+        struct snapshot *snap = atomic_load_explicit(&s->snapshot, memory_order_relaxed);
+
         for (size_t i = 0; i < s->n_fixed; i++)
                 worker_free(s->fixed[i]);
         free(s->fixed);
-        snap = atomic_load_explicit(&s->snapshot, memory_order_relaxed);
         if (snap) {
                 objm_store_free(snap->store);
                 snapshot_free(&snap->retired);
@@ -232,4 +207,42 @@ void server_free(struct server *s)
         objm_fd_close(s->drained_fd);
         pthread_mutex_destroy(&s->workers_lock);
         free(s);
+}
+
+void server_free(struct server *s)
+{
+        if (!s)
+                return;
+        stop_threads(s);
+        release(s);
+}
+
+int server_new(struct config *config, size_t *ret_bad, struct server **ret)
+{
+        struct server *s = aligned_alloc(OBJM_CACHE_LINE, sizeof(*s));
+        struct snapshot *snap;
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        *s = (struct server){.model = &objm_models[config->model], .drained_fd = -1};
+        atomic_init(&s->max_connections, affordable_connections(config, s->model));
+        objm_list_init(&s->workers);
+        pthread_mutex_init(&s->workers_lock, NULL);
+        r = start(s, config, ret_bad);
+        if (r < 0) {
+                stop_threads(s);
+                snap = atomic_load_explicit(&s->snapshot, memory_order_relaxed);
+                if (snap)
+                        snap->config = NULL; /* stays the caller's */
+                release(s);
+                return r;
+        }
+        *ret = s;
+        return 0;
+}
+
+int server_listen(struct server *s, const struct objm_unix_listener *listeners, size_t n)
+{
+        return listener_start(s, listeners, n, &s->listener);
 }

@@ -2,7 +2,7 @@
 #ifndef OBJMAPPERD_SOCKETS_H
 #define OBJMAPPERD_SOCKETS_H
 /*
- * The listening sockets: those that systemd passed (sd_listen_fds(3)) if there are any, else those of the configuration.
+ * The listening sockets: those that systemd passed (sd_listen_fds(3)) if any, else those of the configuration.
  */
 #include "objmapperd/config.h"
 #include "transport/unix.h"

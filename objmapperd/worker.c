@@ -258,6 +258,7 @@ static void own_thread_main(void *arg)
         run(w);
         delist(w);
         objm_qsbr_retire(s->qsbr, &w->retired, free_retired);
+        objm_qsbr_drain(s->qsbr);
 }
 
 int worker_start_own(struct server *s, struct connection *c)

@@ -11,6 +11,11 @@ check-long: all
 	OBJM_BUILD=build/release $(PYTHON) -m pytest -q -m long tests/integration
 	@set -e; for t in tests/long/*.sh; do echo "== $$t"; sh "$$t"; done
 
+# The daemon beside floors that make the same system calls. Needs two CPUs and quiet.
+bench:
+	@$(MAKE) -s -j$(JOBS) MODE=release all benches
+	@$(PYTHON) tests/bench/bench.py $(BENCH_ARGS)
+
 # Finds new inputs under build/fuzz/corpus; what deserves to stay is copied to tests/corpus by hand.
 fuzz:
 	@command -v clang >/dev/null || { echo "make fuzz needs clang and libclang-rt-dev"; exit 1; }
@@ -30,4 +35,9 @@ coverage:
 	OBJM_BUILD=build/cov $(PYTHON) -m pytest -q -m "not long and not timing" tests/integration
 	gcovr --root . --filter 'lib/' --filter 'objmapperd/' --exclude-throw-branches --fail-under-line 85 build/cov
 
-.PHONY: check check-long fuzz coverage
+# To be preloaded: makes calls of a chosen function fail. Without sanitizers, whose runtime has to come first.
+$(B)/fault.so: tests/fault/fault.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -D_GNU_SOURCE -O1 -g -Wall -Wextra -shared -fPIC -pthread -o $@ $<
+
+.PHONY: check check-long bench fuzz coverage
