@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/spin.h"
+
+#include "base/clock.h"
+#include "resources.h"
+
+#include <sched.h>
+
+/* A spinner that spins, also where this test may use one CPU only. */
+static struct objm_spin new_spin(void)
+{
+        struct objm_spin s;
+
+        objm_spin_init(&s, UINT32_MAX);
+        s.budget_ns = UINT32_MAX;
+        return s;
+}
+
+/* One occasion that finds nothing. False: it was passed by. */
+static bool miss(struct objm_spin *s)
+{
+        if (!objm_spin_begin(s))
+                return false;
+        objm_spin_end(s, false);
+        return true;
+}
+
+/* One that does; another process may take the CPU in between, and then it does not count. */
+static bool hit(struct objm_spin *s)
+{
+        if (!objm_spin_begin(s))
+                return false;
+        (void)objm_spin_more(s);
+        objm_spin_end(s, true);
+        return true;
+}
+
+/* How many occasions pass before the next one is taken. */
+static unsigned passed_by(struct objm_spin *s)
+{
+        unsigned n = 0;
+
+        while (!miss(s))
+                n++;
+        return n;
+}
+
+static void no_budget_no_spin(void **state)
+{
+        struct objm_spin s;
+
+        objm_spin_init(&s, 0);
+        for (int i = 0; i < 10; i++)
+                assert_false(objm_spin_begin(&s));
+}
+
+static void one_cpu(void)
+{
+        cpu_set_t set;
+        struct objm_spin s;
+
+        CPU_ZERO(&set);
+        CPU_SET(sched_getcpu(), &set);
+        CHECK(sched_setaffinity(0, sizeof(set), &set) == 0);
+        objm_spin_init(&s, OBJM_SPIN_DEFAULT_NS);
+        CHECK(!objm_spin_begin(&s));
+}
+
+static void one_cpu_no_spin(void **state)
+{
+        in_child(one_cpu);
+}
+
+static void budget_ends(void **state)
+{
+        struct objm_spin s = new_spin();
+
+        assert_true(objm_spin_begin(&s));
+        s.start -= s.budget_ns;
+        assert_false(objm_spin_more(&s));
+}
+
+/* Some looks are taken at once; then ever fewer, down to one in about a thousand, and never none. */
+static void backs_off_when_it_does_not_pay(void **state)
+{
+        struct objm_spin s = new_spin();
+        unsigned taken = 0, last = 0, n = 0;
+
+        while (miss(&s))
+                assert_true(++taken < 100);
+        assert_true(taken >= 2);
+        for (int i = 0; i < 30; i++) {
+                n = passed_by(&s);
+                assert_true(n >= last);
+                last = n;
+        }
+        assert_int_equal(last, 1024);
+}
+
+static void comes_back_when_it_pays_again(void **state)
+{
+        struct objm_spin s = new_spin();
+        unsigned hits = 0, occasions = 0;
+
+        for (int i = 0; i < 40; i++)
+                passed_by(&s);
+        while (hits < 200) {
+                hits += hit(&s);
+                assert_true(++occasions < 1000000);
+        }
+        while (!hit(&s))
+                continue;
+        assert_true(s.score >= 256);
+        assert_true(miss(&s));
+}
+
+/* The thread had lost its CPU before the find: that is no success, and polling stops at once. */
+static void a_gap_ends_it_and_does_not_count(void **state)
+{
+        struct objm_spin s = new_spin();
+        uint16_t before = s.score;
+
+        assert_true(objm_spin_begin(&s));
+        s.last -= OBJM_NS_PER_MS;
+        assert_false(objm_spin_more(&s));
+        objm_spin_end(&s, true);
+        assert_true(s.score < before);
+        before = s.score;
+        assert_true(objm_spin_begin(&s));
+        s.last -= OBJM_NS_PER_MS;
+        objm_spin_end(&s, true);
+        assert_true(s.score < before);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(no_budget_no_spin),
+                cmocka_unit_test(one_cpu_no_spin),
+                cmocka_unit_test(budget_ends),
+                cmocka_unit_test(backs_off_when_it_does_not_pay),
+                cmocka_unit_test(comes_back_when_it_pays_again),
+                cmocka_unit_test(a_gap_ends_it_and_does_not_count),
+        };
+
+        return cmocka_run_group_tests_name("spin", tests, NULL, NULL);
+}
