@@ -121,7 +121,7 @@ static int run_ping(const struct request_context *ctx, const struct request *rq,
 static const struct operation operations[] = {
         [OBJM_V3_OP_GET] = {run_get, .uses_store = true},
         [OBJM_V3_OP_STAT] = {run_stat, .uses_store = true},
-        [OBJM_V3_OP_PING] = {run_ping},
+        [OBJM_V3_OP_PING] = {.run = run_ping},
 };
 
 static const struct operation *find(const struct request *rq)

@@ -6,8 +6,11 @@
 #include <sched.h>
 
 #define SCORE_MAX   1024
-#define SCORE_PAYS  (SCORE_MAX / 4)
+#define SCORE_PAYS  (SCORE_MAX / 2)
 #define BACKOFF_MAX 1024
+#define PENALTY_MIN 512
+#define PENALTY_MAX 65536
+#define CALM        4096  /* occasions without a preemption after which the next one counts as the first */
 #define GAP_NS      12000 /* a look takes a microsecond; after this long the thread was not on its CPU */
 
 static bool one_cpu(void)
@@ -19,8 +22,8 @@ static bool one_cpu(void)
 
 void objm_spin_init(struct objm_spin *s, uint32_t budget_ns)
 {
-        *s = (struct objm_spin){.budget_ns = budget_ns && !one_cpu() ? budget_ns : 0, .score = SCORE_MAX / 2,
-                                .backoff = 1};
+        *s = (struct objm_spin){.budget_ns = budget_ns && !one_cpu() ? budget_ns : 0, .score = SCORE_MAX,
+                                .backoff = 1, .penalty = PENALTY_MIN};
 }
 
 bool objm_spin_begin(struct objm_spin *s)
@@ -46,16 +49,33 @@ bool objm_spin_more(struct objm_spin *s)
         return !s->preempted && now - s->start < s->budget_ns;
 }
 
-void objm_spin_end(struct objm_spin *s, bool found)
+static void on_preemption(struct objm_spin *s)
 {
-        if (found && objm_clock_ns() - s->last > GAP_NS)
-                found = false;
-        s->score = (uint16_t)(s->score - s->score / 8 + (found && !s->preempted ? SCORE_MAX / 8 : 0));
-        if (s->score >= SCORE_PAYS) {
-                s->backoff = 1;
-                return;
-        }
+        if (s->calm >= CALM)
+                s->penalty = PENALTY_MIN;
+        s->skip = s->penalty;
+        if (s->penalty < PENALTY_MAX)
+                s->penalty *= 2;
+        s->calm = 0;
+}
+
+static void on_failure(struct objm_spin *s)
+{
         s->skip = s->backoff;
         if (s->backoff < BACKOFF_MAX)
-                s->backoff = (uint16_t)(s->backoff * 2);
+                s->backoff *= 2;
+}
+
+void objm_spin_end(struct objm_spin *s, bool found)
+{
+        bool preempted = s->preempted || objm_clock_ns() - s->last > GAP_NS;
+
+        s->score = s->score - s->score / 8 + (found && !preempted ? SCORE_MAX / 8 : 0);
+        s->calm++;
+        if (preempted)
+                on_preemption(s);
+        else if (s->score < SCORE_PAYS)
+                on_failure(s);
+        else
+                s->backoff = 1;
 }

@@ -11,8 +11,9 @@
  *              objm_spin_end(&s, found);
  *      }
  *
- * Below one success in four it polls at ever fewer occasions, down to one in 1024. A find after a gap in which this
- * thread was not running does not count as a success: somebody else needed the CPU. One thread per struct.
+ * Below one success in two it polls at ever fewer occasions, down to one in 1024. A look after which this thread was
+ * not on its CPU for a while says that somebody else wants it: then polling stops for some hundred occasions, and for
+ * twice as many each time that happens again soon. One thread per struct.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,9 +22,11 @@
 
 struct objm_spin {
         uint32_t budget_ns; /* 0: never */
-        uint16_t score;     /* recent successes, 0..1024 */
-        uint16_t skip;      /* occasions still to pass by */
-        uint16_t backoff;   /* how many to pass by after the next failure */
+        uint32_t score;     /* recent successes, 0..1024 */
+        uint32_t skip;      /* occasions still to pass by */
+        uint32_t backoff;   /* how many to pass by after the next failure */
+        uint32_t penalty;   /* how many to pass by after the next preemption */
+        uint32_t calm;      /* occasions since the last one */
         bool preempted;
         uint64_t start, last;
 };

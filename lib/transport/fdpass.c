@@ -44,7 +44,8 @@ static size_t take_fds(const struct cmsghdr *c, int *fds, size_t room, bool *los
         size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int), kept = n < room ? n : room;
         int extra;
 
-        memcpy(fds, CMSG_DATA(c), kept * sizeof(int));
+        if (kept) /* without room @fds may be NULL */
+                memcpy(fds, CMSG_DATA(c), kept * sizeof(int));
         for (size_t i = kept; i < n; i++) {
                 memcpy(&extra, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
                 objm_fd_close(extra);

@@ -127,7 +127,7 @@ int objm_unix_adopt_listener(int fd, struct objm_unix_listener *ret)
         if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) < 0 ||
             getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
             getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0)
-                return -errno;
+                return errno == ENOTSOCK ? -EINVAL : -errno;
         if (family != AF_UNIX || type != SOCK_STREAM || !listening)
                 return -EINVAL;
         if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)

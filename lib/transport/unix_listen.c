@@ -94,8 +94,10 @@ static int listen_locked(const struct objm_unix_listen *how, int *ret_fd)
         if (r < 0)
                 return r;
         r = objm_unix_adopt_listener(fd, &adopted); /* the options that every listener gets */
-        if (r < 0)
+        if (r < 0) {
+                unlink(how->path);
                 return r;
+        }
         *ret_fd = objm_fd_steal(&fd);
         return 0;
 }

@@ -178,10 +178,10 @@ def one_cpu(report, work, tree, uris, rounds):
 
     def run(path, *options):
         script = f'taskset -p -c {CPUS[0]} $$ >/dev/null; exec "$0" "$@"'
-        argv = ['sh', '-c', script, OBJMAP, '--socket', path, 'bench', '--uris', listing, '--duration', '0.5',
+        argv = ['sh', '-c', script, OBJMAP, '--socket', path, 'bench', '--uris', listing, '--duration', '1',
                 '--json', *options]
         out = json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE, timeout=60).stdout)
-        return {'p50_ns': out['p50_us'] * 1e3}
+        return {'p50_ns': out['latency_us']['p50'] * 1e3}
 
     with contextlib.ExitStack() as stack:
         (a, apath), (b, bpath) = daemon(work, 'one-spin', tree), daemon(work, 'one-sleep', tree, spin=False)
