@@ -9,6 +9,7 @@ import mmap
 import os
 import pathlib
 import signal
+import socket
 import struct
 import subprocess
 import time
@@ -33,22 +34,41 @@ AT_START = [
     ("pthread_create", "EAGAIN"), ("getrandom", "EINTR"), ("connect", "EPERM"),
 ]
 
-SERVING = [
-    ("malloc", "ENOMEM"), ("calloc", "ENOMEM"), ("aligned_alloc", "ENOMEM"), ("accept4", "EMFILE"),
-    ("accept4", "ENFILE"), ("accept4", "ENOMEM"), ("accept4", "EINTR"), ("accept4", "ECONNABORTED"),
-    ("getsockopt", "ENOBUFS"), ("setsockopt", "ENOMEM"), ("recv", "EINTR"), ("recv", "ENOMEM"),
-    ("recv", "ECONNRESET"), ("recv", "EAGAIN"), ("send", "EAGAIN"), ("sendmsg", "EINTR"), ("sendmsg", "ENOMEM"),
-    ("sendmsg", "EAGAIN"), ("sendmsg", "ENOBUFS"), ("sendmsg", "EPIPE"), ("sendmsg", "ETOOMANYREFS"),
-    ("openat2", "EMFILE"), ("openat2", "ENFILE"), ("openat2", "ENOMEM"), ("openat2", "EINTR"), ("openat2", "EAGAIN"),
-    ("openat2", "EIO"), ("fstat", "EIO"), ("epoll_add", "ENOSPC"), ("epoll_mod", "ENOMEM"), ("epoll_wait", "EINTR"),
-    ("epoll_create1", "EMFILE"), ("eventfd", "EMFILE"), ("pthread_create", "EAGAIN"),
-]
+POOL, CONNECTION, REQUEST = "thread-pool", "thread-per-connection", "thread-per-request"
+
+SERVING = [(POOL, *case) for case in (
+    ("malloc", "ENOMEM"), ("calloc", "ENOMEM"), ("accept4", "EMFILE"), ("accept4", "ENFILE"), ("accept4", "ENOMEM"),
+    ("accept4", "EINTR"), ("accept4", "ECONNABORTED"), ("getsockopt", "ENOBUFS"), ("setsockopt", "ENOMEM"),
+    ("recv", "EINTR"), ("recv", "EAGAIN"), ("recv", "ENOMEM"), ("recv", "ECONNRESET"),
+    ("sendmsg", "EINTR"), ("sendmsg", "EAGAIN"), ("sendmsg", "ENOMEM"), ("sendmsg", "ENOBUFS"), ("sendmsg", "EPIPE"),
+    ("sendmsg", "ETOOMANYREFS"), ("openat2", "EINTR"), ("openat2", "EAGAIN"), ("openat2", "EMFILE"),
+    ("openat2", "ENFILE"), ("openat2", "ENOMEM"), ("openat2", "EIO"), ("fstat", "EIO"), ("epoll_add", "ENOSPC"),
+    ("epoll_mod", "ENOMEM"), ("epoll_wait", "EINTR"),
+)] + [(CONNECTION, *case) for case in (
+    ("malloc", "ENOMEM"), ("calloc", "ENOMEM"), ("aligned_alloc", "ENOMEM"), ("epoll_create1", "EMFILE"),
+    ("eventfd", "EMFILE"), ("epoll_add", "ENOSPC"), ("pthread_create", "EAGAIN"), ("accept4", "EMFILE"),
+    ("openat2", "EMFILE"), ("sendmsg", "ETOOMANYREFS"),
+)] + [(REQUEST, *case) for case in (
+    ("malloc", "ENOMEM"), ("pthread_create", "EAGAIN"), ("openat2", "EMFILE"), ("sendmsg", "ETOOMANYREFS"),
+    ("sendmsg", "EAGAIN"),
+)]
+
+# What the daemon answers when this goes wrong for a request; it may also end the connection.
+STATUS = {"EMFILE": (p.UNAVAILABLE,), "ENFILE": (p.UNAVAILABLE,), "ENOMEM": (p.NO_MEMORY, p.UNAVAILABLE),
+          "EIO": (p.STORAGE,), "ETOOMANYREFS": (p.UNAVAILABLE,), "EAGAIN": (p.UNAVAILABLE,), "ENOBUFS": (p.UNAVAILABLE,),
+          "ENOSPC": (p.UNAVAILABLE,)}
+
+# What a client never notices: the call is made again, or later.
+HARMLESS = {("accept4", e) for e in ("EMFILE", "ENFILE", "ENOMEM", "EINTR", "ECONNABORTED")} | {
+    ("setsockopt", "ENOMEM"), ("recv", "EINTR"), ("recv", "EAGAIN"), ("sendmsg", "EINTR"), ("sendmsg", "EAGAIN"),
+    ("openat2", "EINTR"), ("openat2", "EAGAIN"), ("epoll_wait", "EINTR")}
 
 
 class Fault:
     """The library's control words, shared with a daemon that is started while this is set in the environment."""
 
     def __init__(self, directory, function, error):
+        self.function, self.error = function, error
         path = pathlib.Path(directory) / "fault"
         path.write_bytes(bytes(32))
         with open(path, "r+b") as f:
@@ -81,7 +101,8 @@ def library():
 
 @pytest.fixture
 def fault(workdir, request):
-    f = Fault(workdir, *request.param)
+    f = Fault(workdir, *request.param[-2:])
+    f.model = request.param[0] if len(request.param) == 3 else POOL
     yield f
     f.words.close()
 
@@ -109,8 +130,16 @@ def start_once(workdir, tree, fault, model):
         proc.wait()
 
 
+def leave_stale(path):
+    """A socket file without a listener, as of a daemon that was killed."""
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(str(path))
+
+
 def check_start(workdir, tree, fault, model, calls):
     for n in calls:
+        leave_stale(workdir / "sock")
         fault.arm(n)
         status, text = start_once(workdir, tree, fault, model)
         if status == 0:
@@ -118,8 +147,9 @@ def check_start(workdir, tree, fault, model, calls):
         else:
             assert status in (1, 2) and "objmapperd: " in text, f"call {n}: exit status {status}: {text!r}"
             assert ": ready\n" not in text, f"call {n}: {text!r}"
-        assert not (workdir / "sock").exists(), f"call {n}: left its socket file behind"
+        assert status != 0 or not (workdir / "sock").exists(), f"call {n}: left its socket file behind"
         assert not (workdir / "sock.lock").exists(), f"call {n}: left its lock file behind"
+        assert fault.fired or n > 1, "never called"
         if not fault.fired:
             return
     assert calls[-1] < MOST, "never a run without a failing call"
@@ -138,23 +168,21 @@ def test_start_every_call(workdir, tree, fault, model):
 
 # ---- serving ---------------------------------------------------------------------------------------------------------
 
-REFUSALS = (p.INTERNAL, p.STORAGE, p.NO_MEMORY, p.UNAVAILABLE, p.NOT_FOUND)
-
-
 class Visit:
-    """One connection's worth of requests; the fault may end it, but not make it wrong or silent."""
+    """One connection's worth of requests; a fault may end it, but make nothing wrong, and not go on in silence."""
 
-    def __init__(self, daemon, tree, version):
-        self.daemon, self.tree, self.version = daemon, tree, version
+    def __init__(self, daemon, tree, version, statuses=()):
+        self.daemon, self.tree, self.version, self.statuses = daemon, tree, version, statuses
         self.refused = 0
 
     def check(self, uri, r):
-        if r.status == p.OK:
-            assert r.fd >= 0 and os.pread(r.fd, 1 << 21, 0) == self.tree.files[uri]
-        else:
-            assert r.status in REFUSALS and r.fd < 0
-            self.refused += 1
+        content = os.pread(r.fd, 1 << 21, 0) if r.fd >= 0 else None
         r.close()
+        if r.status == p.OK:
+            assert content == self.tree.files[uri]
+        else:
+            assert r.status in self.statuses and content is None
+            self.refused += 1
 
     def requests(self, c, uris):
         for uri in uris[:3]:
@@ -163,25 +191,27 @@ class Visit:
         for i in range(len(uris)):
             r = c.reply()
             self.check(uris[r.id if self.version == 3 else i], r)
-        assert c.get("/none").status in REFUSALS
+        status = c.get("/none").status
+        assert status == p.NOT_FOUND or status in self.statuses
 
-    def run(self, uris):
+    def run(self):
+        """More requests in flight than there is room for replies: the daemon has to wait for the client."""
         try:
             with self.daemon.connect(self.version) as c:
-                self.requests(c, uris)
-        except (Closed, ConnectionError, p.Bad) as e:
-            assert not isinstance(e, p.Bad) or self.version == 3, "only a refusal in the form of version 1"
+                self.requests(c, list(self.tree.files))
+        except (Closed, ConnectionError):
+            self.refused += 1
+        except p.Bad as e:
+            assert self.version == 3 and e.status == p.PROTOCOL, "a refusal in the form of version 1 is all there may be"
             self.refused += 1
 
 
-def uris_of(tree, version):
-    many = [uri for uri in tree.files if uri.startswith("/many/")]
-    return [uri for uri in tree.files if uri not in many] + (many if version == 3 else many[:9])
-
-
-def workload(daemon, tree):
-    for version in (3, 1):
-        Visit(daemon, tree, version).run(uris_of(tree, version))
+def visits(daemon, tree, statuses=()):
+    """How much was refused."""
+    both = [Visit(daemon, tree, version, statuses) for version in (3, 1)]
+    for v in both:
+        v.run()
+    return sum(v.refused for v in both)
 
 
 def clean(daemon, tree, bystanders):
@@ -191,10 +221,7 @@ def clean(daemon, tree, bystanders):
             r = c.get(uri)
             assert r.status == p.OK and os.pread(r.fd, 8192, 0) == tree.files[uri]
             r.close()
-    for version in (3, 1):
-        visit = Visit(daemon, tree, version)
-        visit.run(uris_of(tree, version))
-        assert visit.refused == 0
+    assert visits(daemon, tree) == 0
 
 
 def faulty_daemon(start, tree, fault, model, monkeypatch, config=""):
@@ -206,16 +233,18 @@ def faulty_daemon(start, tree, fault, model, monkeypatch, config=""):
     return daemon
 
 
-def check_serving(daemon, tree, fault, calls, many=1):
+def check_serving(daemon, tree, fault, calls):
     """The bystanders' connections are there before; no fault is theirs, so none may touch them."""
+    statuses = STATUS.get(fault.error, ())
     with daemon.connect(3) as b3, daemon.connect(1) as b1:
         clean(daemon, tree, (b3, b1))
         wall, cpu = time.monotonic(), daemon.cpu_seconds()
         for n in calls:
-            fault.arm(n, many)
-            workload(daemon, tree)
-            fired = fault.fired
+            fault.arm(n)
+            refused, fired = visits(daemon, tree, statuses), fault.fired
             fault.disarm()
+            assert fired or n > 1, "never called"
+            assert not refused or (fault.function, fault.error) not in HARMLESS, f"call {n}: a client has noticed"
             clean(daemon, tree, (b3, b1))
             if not fired:
                 break
@@ -228,32 +257,30 @@ def check_serving(daemon, tree, fault, calls, many=1):
 
 @pytest.mark.parametrize("fault", SERVING, indirect=True, ids=ids(SERVING))
 def test_serving(start, tree, fault, monkeypatch):
-    daemon = faulty_daemon(start, tree, fault, "thread-pool", monkeypatch)
-    check_serving(daemon, tree, fault, SOME)
+    check_serving(faulty_daemon(start, tree, fault, fault.model, monkeypatch), tree, fault, SOME)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("fault", SERVING, indirect=True, ids=ids(SERVING))
-def test_serving_every_call(start, tree, fault, model, monkeypatch):
-    daemon = faulty_daemon(start, tree, fault, model, monkeypatch)
-    check_serving(daemon, tree, fault, range(1, MOST + 1))
+def test_serving_every_call(start, tree, fault, monkeypatch):
+    check_serving(faulty_daemon(start, tree, fault, fault.model, monkeypatch), tree, fault, range(1, MOST + 1))
 
 
-@pytest.mark.parametrize("fault", [("malloc", "ENOMEM"), ("openat2", "EMFILE"), ("openat2", "EAGAIN")], indirect=True,
-                         ids=str)
+COLD = [("malloc", "ENOMEM"), ("openat2", "EMFILE"), ("openat2", "EINTR"), ("fstat", "EIO")]
+
+
+@pytest.mark.parametrize("fault", COLD, indirect=True, ids=ids(COLD))
 def test_cold(start, tree, fault, monkeypatch):
     """Nothing is known beforehand, so that every first request learns."""
-    daemon = faulty_daemon(start, tree, fault, "thread-pool", monkeypatch, "index = { scan = false; watch = false; };\n")
-    check_serving(daemon, tree, fault, SOME)
-
-
-THREADED = [("pthread_create", "EAGAIN"), ("epoll_create1", "EMFILE"), ("aligned_alloc", "ENOMEM"), ("malloc", "ENOMEM")]
-
-
-@pytest.mark.parametrize("fault", THREADED, indirect=True, ids=ids(THREADED))
-def test_models_that_start_threads(start, tree, fault, model, monkeypatch):
-    daemon = faulty_daemon(start, tree, fault, model, monkeypatch)
-    check_serving(daemon, tree, fault, SOME)
+    fault.arm(0)
+    daemon = faulty_daemon(start, tree, fault, POOL, monkeypatch, "index = { scan = false; watch = false; };\n")
+    with daemon.connect(3) as c:
+        for n, uri in enumerate(tree.files, 1):
+            fault.arm(n % 7 + 1)
+            r = c.get(uri)
+            Visit(daemon, tree, 3, STATUS[fault.error] if fault.error in STATUS else ()).check(uri, r)
+            fault.disarm()
+    clean(daemon, tree, ())
 
 
 @pytest.mark.parametrize("fault", [("accept4", "EMFILE")], indirect=True, ids=str)
@@ -273,15 +300,58 @@ def test_accept_pauses_and_goes_on(start, tree, fault, monkeypatch):
         assert "cannot accept: " + os.strerror(errno.EMFILE) in daemon.log()
 
 
-@pytest.mark.parametrize("fault", [("openat2", "EMFILE")], indirect=True, ids=str)
-def test_reload_without_descriptors(start, tree, fault, monkeypatch):
-    """A reload that fails leaves the old configuration in service."""
-    daemon = faulty_daemon(start, tree, fault, "thread-pool", monkeypatch)
-    daemon.argv = [a for a in daemon.argv]
+RELOAD = [("openat2", "EMFILE"), ("open", "EMFILE"), ("malloc", "ENOMEM"), ("calloc", "ENOMEM"),
+          ("aligned_alloc", "ENOMEM"), ("inotify_init1", "EMFILE"), ("inotify_add_watch", "ENOSPC"),
+          ("epoll_add", "ENOSPC")]
+
+
+def reload(daemon):
+    """Asks for one and waits for its end. True: the new configuration is in service."""
+    seen, said = daemon.log().count("reloaded\n"), daemon.log_path.stat().st_size
+    daemon.signal(signal.SIGHUP)
+    d.wait_until(lambda: daemon.log().count("reloaded\n") > seen, message=daemon.log)
+    return "not reloaded" not in daemon.log()[said:]
+
+
+@pytest.mark.parametrize("fault", RELOAD, indirect=True, ids=ids(RELOAD))
+def test_reload(start, tree, fault, monkeypatch):
+    """Whatever fails, either the old configuration or the new one serves."""
+    daemon = faulty_daemon(start, tree, fault, POOL, monkeypatch)
+    fired = 0
     for n in SOME:
-        fault.arm(n)
-        seen = daemon.log().count("reloaded")
-        daemon.signal(signal.SIGHUP)
-        d.wait_until(lambda: daemon.log().count("reloaded") > seen)
-        fault.disarm()
-        clean(daemon, tree, ())
+        for text in ("index = { scan = false; watch = false; };\n", ""):
+            daemon.config.write_text(text)
+            fault.arm(n)
+            reload(daemon)
+            fired += fault.fired
+            fault.disarm()
+            clean(daemon, tree, ())
+    assert fired
+    for text in ("index = { scan = false; watch = false; };\n", ""):
+        daemon.config.write_text(text)
+        assert reload(daemon)
+    clean(daemon, tree, ())
+
+
+WATCHING = [("epoll_add", "ENOSPC"), ("inotify_init1", "EMFILE"), ("inotify_add_watch", "ENOSPC")]
+
+
+@pytest.mark.parametrize("fault", WATCHING, indirect=True, ids=ids(WATCHING))
+def test_what_is_not_watched_is_looked_at(start, tree, fault, monkeypatch):
+    """STAT is answered from the index only while changes are reported."""
+    daemon = faulty_daemon(start, tree, fault, POOL, monkeypatch)
+    daemon.config.write_text("index = { watch = false; };\n")
+    assert reload(daemon)
+    scans = daemon.log().count("scan done")
+    daemon.config.write_text("")
+    fault.arm(1)
+    assert reload(daemon)
+    d.wait_until(lambda: daemon.log().count("scan done") > scans)
+    assert fault.fired and "cannot watch" in daemon.log()
+    fault.disarm()
+    with daemon.connect(3) as c:
+        assert c.stat("/a.txt").size == len(tree.files["/a.txt"])
+        (tree.path / "a.txt").write_bytes(b"a longer text than before\n")
+        d.wait_until(lambda: c.stat("/a.txt").size == 26, seconds=5, message="what STAT says is out of date for good")
+    daemon.config.write_text("index = { watch = false; };\n")
+    assert reload(daemon)
