@@ -11,6 +11,15 @@
 #include "objmapperd/worker.h"
 #include "transport/outq.h"
 
+/*
+ * What a client may leave unread is bounded by the kernel, and with it the descriptors that it keeps in flight: they
+ * count against the daemon's user until the client receives them or ends, and at that user's limit of open files
+ * nobody gets one any more (unix(7), ETOOMANYREFS). The smallest buffer (the kernel doubles what it is asked for) holds
+ * one batch; more replies in a batch than this would not fit in its two chunks of CONNECTION_SNDBUF - 64 bytes.
+ */
+#define CONNECTION_SNDBUF    2304
+#define CONNECTION_BATCH_MAX 112
+
 /* Requests of one connection that may be with the pool at a time. */
 #define CONNECTION_JOBS_MAX 16
 

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#define WORTH_ASKING 8
+
 enum step {
         STEP_REPLY, /* a reply is in the batch */
         STEP_LAST,  /* the same, and no request can follow it */
@@ -73,6 +75,16 @@ static uint32_t requests_left(const struct connection *c, const struct stretch *
         return !limit ? UINT32_MAX : used < limit ? limit - used : 0;
 }
 
+/*
+ * After many replies have left and while more requests wait: will the socket take more? Asking costs one system call,
+ * a batch that has to be taken back two for each object.
+ */
+static bool full(const struct connection *c, const struct stretch *s)
+{
+        return s->replies >= WORTH_ASKING && s->at < s->len &&
+               objm_unix_unread(c->source.fd) >= 2 * CONNECTION_SNDBUF;
+}
+
 /* Sends the batch. When that fails the stretch is back where its last replies left; blocked() then says what is up. */
 static bool flush(struct connection *c, struct stretch *s)
 {
@@ -84,6 +96,7 @@ static bool flush(struct connection *c, struct stretch *s)
                 c->refuse_fds = c->refuse_fds && !s->replies;
                 c->closing = c->closing || s->last || !requests_left(c, &(struct stretch){0});
                 s->mark = s->at;
+                c->want_write = full(c, s);
         } else {
                 objm_batch_clear(b);
                 if (r == -EAGAIN)

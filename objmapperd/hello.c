@@ -29,7 +29,7 @@ static void settle(struct connection *c, const struct objm_v3_hello *h, struct o
         ret->in_flight = at_most(h->in_flight, config->in_flight);
         ret->uri_max = (uint16_t)config->uri_length;
         ret->fds_max = ret->capabilities & OBJM_V3_CAP_FD_BATCH ? OBJM_V3_FDS_MAX : 1;
-        c->batch_limit = (uint8_t)ret->fds_max;
+        c->batch_limit = (uint8_t)at_most(ret->fds_max, CONNECTION_BATCH_MAX);
         c->jobs_max = (uint16_t)at_most(ret->in_flight, CONNECTION_JOBS_MAX);
 }
 

@@ -12,12 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #define PAUSE_MS         50
 #define ACCEPTS_PER_TURN 64
-
-/* What a client may leave unread: a whole batch of replies, and no more than some hundred descriptors in flight. */
-#define SNDBUF (16 * 1024)
 
 struct socket_source {
         struct objm_source source;
@@ -101,21 +99,31 @@ static void admit(struct server *s, int fd)
         server_count_out(s);
 }
 
+static int watch_all(struct listener *l, uint32_t events)
+{
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < l->n_sockets; i++)
+                r = objm_loop_set(&l->loop, &l->sockets[i].source, events);
+        return r;
+}
+
+/* Where even that needs memory that is not there, the thread itself pauses. */
 static void pause_all(struct listener *l, int error)
 {
         log_limited(&resource_limit, LOG_WARNING, "cannot accept: %s", strerror(-error));
         l->paused_until = objm_clock_ns() + PAUSE_MS * OBJM_NS_PER_MS;
-        for (size_t i = 0; i < l->n_sockets; i++)
-                if (objm_loop_set(&l->loop, &l->sockets[i].source, 0) < 0)
-                        l->stopping = true;
+        if (watch_all(l, 0) < 0)
+                nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * (long)OBJM_NS_PER_MS}, NULL);
 }
 
 static void resume_all(struct listener *l)
 {
+        int r = watch_all(l, EPOLLIN);
+
         l->paused_until = 0;
-        for (size_t i = 0; i < l->n_sockets; i++)
-                if (objm_loop_set(&l->loop, &l->sockets[i].source, EPOLLIN) < 0)
-                        l->stopping = true;
+        if (r < 0)
+                pause_all(l, r);
 }
 
 static bool is_shortage(int r)
@@ -128,7 +136,7 @@ static void on_events(struct objm_source *source, uint32_t events)
         struct socket_source *s = objm_container_of(source, struct socket_source, source);
 
         for (unsigned i = 0; i < ACCEPTS_PER_TURN; i++) {
-                int fd, r = objm_unix_accept(source->fd, SNDBUF, &fd);
+                int fd, r = objm_unix_accept(source->fd, CONNECTION_SNDBUF, &fd);
 
                 if (r == 0)
                         admit(s->listener->server, fd);

@@ -45,14 +45,6 @@ static struct objm_store *current_store(struct daemon *d)
         return atomic_load_explicit(&d->server->snapshot, memory_order_relaxed)->store;
 }
 
-static void watch_current(struct daemon *d)
-{
-        int r = watch_set(&d->watch, current_store(d));
-
-        if (r < 0)
-                log_line(LOG_WARNING, "cannot watch the exports for change: %s", strerror(-r));
-}
-
 /* The old configuration stays unless all of the new one holds. */
 static void reload(struct daemon *d)
 {
@@ -67,9 +59,8 @@ static void reload(struct daemon *d)
                 return;
         }
         sd_notify(0, "RELOADING=1");
-        r = watch_set(&d->watch, NULL);
-        if (r == 0)
-                r = server_reload(d->server, config, &bad);
+        watch_set(&d->watch, NULL);
+        r = server_reload(d->server, config, &bad);
         if (r < 0) {
                 say_bad_export(config, bad, r);
                 log_line(LOG_ERR, "not reloaded");
@@ -78,7 +69,7 @@ static void reload(struct daemon *d)
                 log_set_level(config->log_level);
                 log_line(LOG_INFO, "reloaded");
         }
-        watch_current(d);
+        watch_set(&d->watch, current_store(d));
         sd_notify(0, "READY=1");
 }
 
@@ -153,7 +144,7 @@ static int start(struct daemon *d, struct config *config)
                 config_free(config);
                 return r;
         }
-        watch_current(d);
+        watch_set(&d->watch, current_store(d));
         r = server_listen(d->server, d->sockets.listeners, d->sockets.n);
         if (r < 0)
                 log_line(LOG_ERR, "cannot accept: %s", strerror(-r));
@@ -188,7 +179,7 @@ static int run(const struct options *options, struct config *config)
         r = start(&d, config);
         if (r == 0)
                 serve(&d);
-        (void)!watch_set(&d.watch, NULL);
+        watch_set(&d.watch, NULL);
         server_free(d.server);
         sockets_close(&d.sockets);
         objm_fd_close(d.signals.fd);

@@ -17,7 +17,10 @@ struct watch {
 
 void watch_init(struct watch *w, struct objm_loop *loop);
 
-/* Watches @store instead of the one before; NULL stops. Before a store is freed. 0 or negative errno. */
-int watch_set(struct watch *w, struct objm_store *store) objm_must_check;
+/*
+ * Watches @store instead of the one before; NULL stops. Before a store is freed. When it cannot be watched that is
+ * logged, and the store told.
+ */
+void watch_set(struct watch *w, struct objm_store *store);
 
 #endif

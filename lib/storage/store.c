@@ -247,6 +247,12 @@ void objm_store_on_watch_ready(struct objm_store *s, void (*rearm)(void *userdat
                 objm_sync_on_watch_ready(s->sync, rearm, userdata);
 }
 
+void objm_store_unwatch(struct objm_store *s)
+{
+        if (s->sync)
+                objm_sync_unwatch(s->sync);
+}
+
 void objm_store_count(struct objm_store *s, struct objm_store_counts *ret)
 {
         *ret = (struct objm_store_counts){

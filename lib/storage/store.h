@@ -107,6 +107,9 @@ int objm_store_watch_fd(const struct objm_store *s);
  */
 void objm_store_on_watch_ready(struct objm_store *s, void (*rearm)(void *userdata), void *userdata);
 
+/* The watch descriptor cannot be polled: from now on the index is never taken to be in step. */
+void objm_store_unwatch(struct objm_store *s);
+
 void objm_store_count(struct objm_store *s, struct objm_store_counts *ret);
 
 #endif

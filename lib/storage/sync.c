@@ -25,6 +25,7 @@ struct objm_sync {
         bool scanned_once;
         bool lost;  /* events were lost: scan everything again */
         bool whole; /* every directory could be read and is watched */
+        bool deaf;  /* nobody polls the watch */
         void (*rearm)(void *userdata);
         void *rearm_userdata;
         _Atomic bool in_step;
@@ -32,7 +33,8 @@ struct objm_sync {
 
 static void update_locked(struct objm_sync *s)
 {
-        bool in_step = s->watch && s->scanned_once && s->whole && !s->full && !s->lost && !objm_sweep_busy(s->sweep);
+        bool in_step = s->watch && !s->deaf && s->scanned_once && s->whole && !s->full && !s->lost &&
+                       !objm_sweep_busy(s->sweep);
 
         atomic_store_explicit(&s->in_step, in_step, memory_order_release);
 }
@@ -223,6 +225,14 @@ void objm_sync_free(struct objm_sync *s)
         objm_task_deinit(&s->events);
         pthread_mutex_destroy(&s->lock);
         free(s);
+}
+
+void objm_sync_unwatch(struct objm_sync *s)
+{
+        pthread_mutex_lock(&s->lock);
+        s->deaf = true;
+        update_locked(s);
+        pthread_mutex_unlock(&s->lock);
 }
 
 bool objm_sync_in_step(const struct objm_sync *s)

@@ -23,9 +23,11 @@ void objm_sync_free(struct objm_sync *s);
 /* True while the index may be taken at its word where objm_catalog_is_reported(). */
 bool objm_sync_in_step(const struct objm_sync *s);
 
-/* As objm_store_watch_fd() and objm_store_on_watch_ready(). */
+/* As objm_store_watch_fd(), objm_store_on_watch_ready() and objm_store_unwatch(). */
 int objm_sync_watch_fd(const struct objm_sync *s);
 void objm_sync_on_watch_ready(struct objm_sync *s, void (*rearm)(void *userdata), void *userdata);
+
+void objm_sync_unwatch(struct objm_sync *s);
 
 /* Sets scanned, watches, scanning and in_step; adds to dropped. */
 void objm_sync_count(struct objm_sync *s, struct objm_store_counts *counts);

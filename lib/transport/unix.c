@@ -5,8 +5,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -70,6 +72,13 @@ int objm_unix_accept(int listener, int sndbuf, int *ret_fd)
                 (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf));
         *ret_fd = fd;
         return 0;
+}
+
+size_t objm_unix_unread(int fd)
+{
+        int n = 0;
+
+        return ioctl(fd, SIOCOUTQ, &n) == 0 && n > 0 ? (size_t)n : 0;
 }
 
 /* SO_PEERGROUPS says how much room it wants when it got too little. */

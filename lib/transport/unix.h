@@ -8,6 +8,7 @@
 #include "base/attr.h"
 #include "base/peer.h"
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 struct objm_unix_listen {
@@ -42,6 +43,9 @@ void objm_unix_listener_deinit(struct objm_unix_listener *l);
  * (SO_PASSRIGHTS off, Linux 6.16) or, on older kernels, closed by receiving without a control buffer.
  */
 int objm_unix_accept(int listener, int sndbuf, int *ret_fd) objm_must_check;
+
+/* Kernel memory, in bytes, of what the peer has not read yet: at twice the sndbuf nothing more is taken. 0 on error. */
+size_t objm_unix_unread(int fd);
 
 /* Connects. 0; -EAGAIN: the backlog is full; -ECONNREFUSED, -ENOENT: nobody listens; -ENAMETOOLONG. */
 int objm_unix_connect(const char *path, int *ret_fd) objm_must_check;

@@ -24,14 +24,19 @@ mirror=$(echo "$sources" | awk '$3 == "bookworm" { print $2; exit }')
 
 top=$(mktemp -d "${OBJM_BARE_DIR:-${TMPDIR:-/tmp}}/objm-bare-XXXXXX")
 trap 'rm -rf --one-file-system "$top"' EXIT
-trap 'exit 1' HUP INT TERM
+pid=
+trap '[ -z "$pid" ] || kill -KILL "$pid"; exit 1' HUP INT TERM
 root=$top/root
 
+# In the background, so that a signal to this script is taken at once; unshare itself ignores it.
 inside() {
         unshare --mount --propagation private --pid --fork --kill-child=KILL --mount-proc="$root/proc" \
                 chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
                 ${http_proxy:+"http_proxy=$http_proxy"} ${https_proxy:+"https_proxy=$https_proxy"} \
-                ${no_proxy:+"no_proxy=$no_proxy"} "$@"
+                ${no_proxy:+"no_proxy=$no_proxy"} "$@" &
+        pid=$!
+        wait "$pid"
+        pid=
 }
 
 proxy=$(apt-config dump | grep -i '^Acquire::[a-z]*::Proxy' || :)

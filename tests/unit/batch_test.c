@@ -353,6 +353,32 @@ static void apart_the_second_part_may_wait_alone(void **state)
         assert_true(fill_apart(0) + fill_apart(1) > 0);
 }
 
+/* More bytes than the socket takes at once: the rest waits, and the byte with the descriptor behind it. */
+static void apart_the_second_part_stays_behind_a_partial_first(void **state)
+{
+        enum { PAD = 9000 };
+        size_t left = FRAME_HEADER + 1 + PAD, n;
+        uint8_t buf[1000];
+        bool lost;
+        int fd;
+
+        put_frame(7, 1, PAD);
+        assert_int_equal(objm_batch_send_apart(&batch, 0x58, near, &queue), 0);
+        assert_true(queue.bytes > 1);
+        assert_int_equal(queue.fds, 1);
+        while (left > 0) {
+                ssize_t got = recv(far, buf, left < sizeof(buf) ? left : sizeof(buf), 0);
+
+                left -= got > 0 ? (size_t)got : 0;
+                (void)!objm_outq_send(&queue, near);
+        }
+        assert_true(objm_outq_empty(&queue));
+        assert_int_equal(objm_fdpass_recv(far, buf, sizeof(buf), &fd, 1, &n, &lost), 1);
+        assert_int_equal(buf[0], 0x58);
+        assert_int_equal(n, 1);
+        close(fd);
+}
+
 static void bounds_of_the_queue_end_the_connection(void **state)
 {
         uint32_t n = 0;
@@ -386,6 +412,7 @@ int main(void)
                 batch_test(what_cannot_go_can_be_queued),
                 batch_test(apart_the_descriptor_is_never_on_the_header),
                 batch_test(apart_the_second_part_may_wait_alone),
+                batch_test(apart_the_second_part_stays_behind_a_partial_first),
                 batch_test(bounds_of_the_queue_end_the_connection),
                 batch_test(a_gone_peer_leaves_it_to_the_caller),
         };
