@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One mutex, one condition, two FIFO lanes. Jobs last at least some microseconds, so the lock is not what limits.
+ * One mutex, two FIFO lanes, one epoll instance. A thread with nothing to do sleeps in epoll_wait(2), where a watched
+ * descriptor or the bell wakes it. The bell is edge-triggered, so two rings may wake one thread: whoever takes a job
+ * and leaves others behind rings on. Jobs last at least some microseconds, so the lock is not what limits.
  */
 #include "concurrency/pool.h"
+
+#include "base/fd.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 /* Jobs go a few calls deep and hold one path; the default of 8 MiB only inflates the address space. */
 #define STACK_SIZE (256 * 1024)
@@ -20,7 +27,8 @@ struct lane {
 
 struct objm_pool {
         pthread_mutex_t lock;
-        pthread_cond_t work;
+        int epoll_fd, bell_fd;
+        unsigned idle; /* threads that sleep, or are about to and have seen the lanes empty */
         struct lane lane[2];
         size_t max_queue;
         unsigned background, max_background; /* threads in background jobs, and how many may be */
@@ -77,15 +85,72 @@ static struct objm_job *next_job_locked(struct objm_pool *p, enum objm_pool_lane
         return job;
 }
 
-/* Waits for a job; NULL when the pool has stopped and this thread has no more to do. */
-static struct objm_job *wait_for_job(struct objm_pool *p, enum objm_pool_lane *ret_lane)
+static void ring(struct objm_pool *p)
+{
+        uint64_t one = 1;
+
+        (void)!write(p->bell_fd, &one, sizeof(one));
+}
+
+static bool more_to_do_locked(const struct objm_pool *p)
+{
+        return p->lane[OBJM_LANE_REQUEST].head ||
+               (p->lane[OBJM_LANE_BACKGROUND].head && p->background < p->max_background);
+}
+
+static bool over_locked(const struct objm_pool *p)
+{
+        return p->stopped && !p->lane[OBJM_LANE_REQUEST].head && !p->lane[OBJM_LANE_BACKGROUND].head;
+}
+
+/* A descriptor that is ready, if there is one; waits up to @timeout_ms. */
+static struct objm_job *ready_job(struct objm_pool *p, int timeout_ms)
+{
+        struct epoll_event ev;
+
+        return epoll_wait(p->epoll_fd, &ev, 1, timeout_ms) == 1 ? ev.data.ptr : NULL;
+}
+
+/* Takes a job out of the lanes; when there is none this thread counts as idle. *ret_over: no work will come. */
+static struct objm_job *queued_job(struct objm_pool *p, enum objm_pool_lane *ret_lane, bool *ret_over)
 {
         struct objm_job *job;
 
         pthread_mutex_lock(&p->lock);
-        while (!(job = next_job_locked(p, ret_lane)) && !(p->stopped && !p->lane[OBJM_LANE_BACKGROUND].head))
-                pthread_cond_wait(&p->work, &p->lock);
+        job = next_job_locked(p, ret_lane);
+        *ret_over = !job && over_locked(p);
+        p->idle += !job && !*ret_over;
+        if (*ret_over || (p->idle && more_to_do_locked(p)))
+                ring(p);
         pthread_mutex_unlock(&p->lock);
+        return job;
+}
+
+static void no_longer_idle(struct objm_pool *p)
+{
+        pthread_mutex_lock(&p->lock);
+        p->idle--;
+        pthread_mutex_unlock(&p->lock);
+}
+
+/*
+ * Waits for a job; NULL when the pool has stopped and this thread has no more to do. Descriptors and lanes take turns,
+ * so that neither starves the other.
+ */
+static struct objm_job *wait_for_job(struct objm_pool *p, enum objm_pool_lane *ret_lane, bool *lanes_first)
+{
+        struct objm_job *job = *lanes_first ? NULL : ready_job(p, 0);
+        bool over = false;
+
+        *lanes_first = !*lanes_first;
+        while (!job) {
+                job = queued_job(p, ret_lane, &over);
+                if (job || over)
+                        return job;
+                job = ready_job(p, -1);
+                no_longer_idle(p);
+        }
+        *ret_lane = OBJM_LANE_REQUEST;
         return job;
 }
 
@@ -94,10 +159,8 @@ static void leave_background(struct objm_pool *p)
 {
         pthread_mutex_lock(&p->lock);
         p->background--;
-        if (p->stopped)
-                pthread_cond_broadcast(&p->work);
-        else if (p->lane[OBJM_LANE_BACKGROUND].head)
-                pthread_cond_signal(&p->work);
+        if (p->idle && (p->stopped || p->lane[OBJM_LANE_BACKGROUND].head))
+                ring(p);
         pthread_mutex_unlock(&p->lock);
 }
 
@@ -107,9 +170,10 @@ static void *pool_thread(void *arg)
         struct objm_qsbr_reader reader;
         enum objm_pool_lane lane;
         struct objm_job *job;
+        bool lanes_first = true;
 
         objm_qsbr_register(p->qsbr, &reader);
-        while ((job = wait_for_job(p, &lane))) {
+        while ((job = wait_for_job(p, &lane, &lanes_first))) {
                 objm_qsbr_online(&reader);
                 job->run(job, &reader);
                 objm_qsbr_offline(&reader);
@@ -152,6 +216,17 @@ static int start_threads(struct objm_pool *p, unsigned threads)
         return r;
 }
 
+static int open_bell(struct objm_pool *p)
+{
+        struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
+
+        p->bell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+        if (p->bell_fd < 0 || p->epoll_fd < 0 || epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->bell_fd, &ev) < 0)
+                return -errno;
+        return 0;
+}
+
 int objm_pool_new(unsigned threads, size_t max_queue, const char *name, struct objm_qsbr *qsbr, struct objm_pool **ret)
 {
         struct objm_pool *p;
@@ -163,14 +238,15 @@ int objm_pool_new(unsigned threads, size_t max_queue, const char *name, struct o
         if (!p)
                 return -ENOMEM;
         pthread_mutex_init(&p->lock, NULL);
-        pthread_cond_init(&p->work, NULL);
         lane_init(&p->lane[OBJM_LANE_REQUEST]);
         lane_init(&p->lane[OBJM_LANE_BACKGROUND]);
         p->max_queue = max_queue;
         p->max_background = threads > 1 ? threads / 2 : 1;
         p->qsbr = qsbr;
         snprintf(p->name, sizeof(p->name), "%s", name);
-        r = start_threads(p, threads);
+        r = open_bell(p);
+        if (r == 0)
+                r = start_threads(p, threads);
         if (r < 0) {
                 objm_pool_free(p);
                 return r;
@@ -190,10 +266,29 @@ int objm_pool_submit(struct objm_pool *p, struct objm_job *job, enum objm_pool_l
                 r = OBJM_POOL_FULL;
         else
                 lane_push(&p->lane[lane], job);
-        if (r == 0)
-                pthread_cond_signal(&p->work);
+        if (r == 0 && p->idle)
+                ring(p);
         pthread_mutex_unlock(&p->lock);
         return r;
+}
+
+int objm_pool_wait(struct objm_pool *p, struct objm_pool_source *s, uint32_t events)
+{
+        struct epoll_event ev = {.events = events | EPOLLONESHOT, .data.ptr = &s->job};
+        int op = s->known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+
+        s->known = true; /* before: the job may run and look at this at once */
+        if (epoll_ctl(p->epoll_fd, op, s->fd, &ev) == 0)
+                return 0;
+        s->known = op == EPOLL_CTL_MOD;
+        return -errno;
+}
+
+void objm_pool_forget(struct objm_pool *p, struct objm_pool_source *s)
+{
+        if (s->known)
+                epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL);
+        s->known = false;
 }
 
 unsigned objm_pool_threads(const struct objm_pool *p)
@@ -215,7 +310,7 @@ void objm_pool_stop(struct objm_pool *p)
 {
         pthread_mutex_lock(&p->lock);
         p->stopped = true;
-        pthread_cond_broadcast(&p->work);
+        ring(p);
         pthread_mutex_unlock(&p->lock);
         while (p->n_joined < p->n_threads)
                 pthread_join(p->thread[p->n_joined++], NULL);
@@ -226,7 +321,8 @@ void objm_pool_free(struct objm_pool *p)
         if (!p)
                 return;
         objm_pool_stop(p);
-        pthread_cond_destroy(&p->work);
+        objm_fd_close(p->epoll_fd);
+        objm_fd_close(p->bell_fd);
         pthread_mutex_destroy(&p->lock);
         free(p);
 }

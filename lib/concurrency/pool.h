@@ -2,14 +2,16 @@
 #ifndef OBJM_CONCURRENCY_POOL_H
 #define OBJM_CONCURRENCY_POOL_H
 /*
- * The blocking pool: a fixed number of threads for work that may wait for a disk. Two lanes: requests first; scans and
- * the like in the background, on at most half of the threads (one, if there is only one), so that they never hold up
- * a request for longer than one of their own slices. Background work that is long cuts itself into jobs.
+ * The blocking pool: a fixed number of threads for work that may wait for a disk, but never for a client: a job that
+ * has to wait for a socket leaves its thread and comes back when the socket is ready. Two lanes: requests first; scans
+ * and the like in the background, on at most half of the threads (one, if there is only one), so that they never hold
+ * up a request for longer than one of their own slices. Background work that is long cuts itself into jobs.
  */
 #include "base/attr.h"
 #include "concurrency/qsbr.h"
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct objm_pool;
 
@@ -25,6 +27,13 @@ struct objm_job {
         void (*run)(struct objm_job *job, struct objm_qsbr_reader *r);
 };
 
+/* A job that waits for a descriptor instead of in a lane. */
+struct objm_pool_source {
+        struct objm_job job;
+        int fd; /* borrowed: watched from the first wait() to forget() */
+        bool known;
+};
+
 enum {
         OBJM_POOL_FULL = 1,    /* request lane: max_queue jobs wait already */
         OBJM_POOL_STOPPED = 2, /* stop() was called */
@@ -36,6 +45,16 @@ int objm_pool_new(unsigned threads, size_t max_queue, const char *name, struct o
 
 /* Any thread. 0, OBJM_POOL_FULL or OBJM_POOL_STOPPED; the job is taken only on 0. */
 int objm_pool_submit(struct objm_pool *p, struct objm_job *job, enum objm_pool_lane lane) objm_must_check;
+
+/*
+ * Runs @s->job once, as soon as @s->fd has one of @events (EPOLLIN, EPOLLOUT; errors and hang-ups always count). The
+ * job may run before this returns. Any thread, but only while the job neither waits nor runs, or from within it. 0, or
+ * negative errno of epoll_ctl(2): then it is not taken.
+ */
+int objm_pool_wait(struct objm_pool *p, struct objm_pool_source *s, uint32_t events) objm_must_check;
+
+/* Before the descriptor is closed or watched elsewhere; not while the job waits. */
+void objm_pool_forget(struct objm_pool *p, struct objm_pool_source *s);
 
 unsigned objm_pool_threads(const struct objm_pool *p);
 

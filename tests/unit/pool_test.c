@@ -3,11 +3,15 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -193,6 +197,81 @@ static void many_may_submit_at_once(void **state)
         fixture_free(&f);
 }
 
+struct echo {
+        struct objm_pool_source source;
+        struct objm_pool *pool;
+        atomic_uint runs;
+        unsigned wanted;
+        int error;
+};
+
+/* Takes one byte and waits for the next one, up to `wanted` times. */
+static void run_echo(struct objm_job *job, struct objm_qsbr_reader *r)
+{
+        struct echo *e = objm_container_of(job, struct echo, source.job);
+        unsigned runs = atomic_load(&e->runs) + 1;
+        char c;
+
+        if (recv(e->source.fd, &c, 1, MSG_DONTWAIT) != 1)
+                e->error = -errno;
+        if (runs < e->wanted)
+                e->error = objm_pool_wait(e->pool, &e->source, EPOLLIN);
+        else
+                objm_pool_forget(e->pool, &e->source);
+        atomic_store(&e->runs, runs);
+}
+
+/* More jobs wait for sockets than there are threads, others go through the lanes meanwhile; each runs once a byte. */
+static void waits_for_descriptors(void **state)
+{
+        enum { ECHOES = 20, BYTES = 200 };
+        struct echo echoes[ECHOES];
+        struct fixture f = fixture_new(2, 100);
+        int pairs[ECHOES][2];
+
+        for (unsigned i = 0; i < ECHOES; i++) {
+                assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pairs[i]), 0);
+                echoes[i] = (struct echo){.pool = f.p, .wanted = BYTES,
+                                          .source = {.fd = pairs[i][0], .job.run = run_echo}};
+                assert_int_equal(objm_pool_wait(f.p, &echoes[i].source, EPOLLIN), 0);
+        }
+        for (unsigned k = 0; k < BYTES; k++)
+                for (unsigned i = 0; i < ECHOES; i++)
+                        assert_int_equal(send(pairs[i][1], "x", 1, 0), 1);
+        for (unsigned i = 0; i < ECHOES; i++) {
+                while (atomic_load(&echoes[i].runs) < BYTES)
+                        sched_yield();
+                assert_int_equal(echoes[i].error, 0);
+                assert_false(echoes[i].source.known);
+        }
+        fixture_free(&f);
+        for (unsigned i = 0; i < ECHOES; i++) {
+                close(pairs[i][0]);
+                close(pairs[i][1]);
+        }
+}
+
+/* The other end going away is an event too. */
+static void hang_up_wakes(void **state)
+{
+        struct echo e;
+        struct fixture f = fixture_new(1, 100);
+        int pair[2];
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        e = (struct echo){.pool = f.p, .wanted = 1, .source = {.fd = pair[0], .job.run = run_echo}};
+        assert_int_equal(objm_pool_wait(f.p, &e.source, EPOLLOUT | EPOLLIN), 0);
+        while (!atomic_load(&e.runs)) /* writable at once */
+                sched_yield();
+        atomic_store(&e.runs, 0);
+        assert_int_equal(objm_pool_wait(f.p, &e.source, EPOLLIN), 0);
+        close(pair[1]);
+        while (!atomic_load(&e.runs))
+                sched_yield();
+        fixture_free(&f);
+        close(pair[0]);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -202,6 +281,8 @@ int main(void)
                 cmocka_unit_test(requests_go_first),
                 cmocka_unit_test(refuses_after_stop),
                 cmocka_unit_test(many_may_submit_at_once),
+                cmocka_unit_test(waits_for_descriptors),
+                cmocka_unit_test(hang_up_wakes),
         };
 
         return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
