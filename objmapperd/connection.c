@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 int connection_new(int take_fd, bool want_groups, struct connection **ret)
 {
@@ -37,6 +38,19 @@ void connection_free(struct connection *c)
         free(c);
 }
 
+/* A client that does not read what it asked for may keep a descriptor of ours waiting; all of them together, a few. */
+static bool over_budget(struct connection *c)
+{
+        size_t fds = c->dead ? 0 : c->out.fds;
+        bool more = fds > c->queued_fds;
+
+        if (fds == c->queued_fds)
+                return false;
+        server_count_queued_fds(c->worker->server, (long)fds - (long)c->queued_fds);
+        c->queued_fds = (uint16_t)fds;
+        return more && server_queued_fds_over(c->worker->server);
+}
+
 void connection_close(struct connection *c)
 {
         struct worker *w = c->worker;
@@ -49,6 +63,7 @@ void connection_close(struct connection *c)
         objm_loop_remove(&w->loop, &c->source);
         c->source.fd = objm_fd_close(c->source.fd);
         objm_outq_deinit(&c->out);
+        (void)over_budget(c);
         objm_list_unlink(&c->link);
         if (!c->jobs)
                 objm_list_add_tail(&w->dead, &c->link);
@@ -56,16 +71,11 @@ void connection_close(struct connection *c)
         server_count_out(w->server);
 }
 
-static bool unsent(const struct connection *c)
-{
-        return c->want_write || !objm_outq_empty(&c->out);
-}
-
 static enum worker_wait wait_kind(const struct connection *c)
 {
         if (c->jobs)
                 return WORKER_WAIT_JOB;
-        if (unsent(c))
+        if (exchange_unsent(c))
                 return WORKER_WAIT_PEER;
         return c->in_len ? WORKER_WAIT_REST : WORKER_WAIT_REQUEST;
 }
@@ -82,20 +92,33 @@ static void wait_for(struct connection *c, enum worker_wait wait, bool progress)
         objm_list_move_tail(&w->waiting[wait], &c->link);
 }
 
+/* While draining: nothing more has arrived than what has been answered. */
+static bool drained(const struct connection *c)
+{
+        char c1;
+
+        return c->worker->draining && !c->in_len && !exchange_blocked(c) &&
+               recv(c->source.fd, &c1, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
+}
+
+static uint32_t wanted_events(const struct connection *c)
+{
+        uint32_t events = exchange_unsent(c) ? (uint32_t)EPOLLOUT : 0;
+
+        return exchange_blocked(c) || c->end_of_input ? events : EPOLLIN | EPOLLRDHUP;
+}
+
 /* After every piece of work: closes what has ended, else settles what to wait for. */
 static void settle(struct connection *c, bool progress)
 {
         struct worker *w = c->worker;
-        bool done;
 
         if (c->dead)
                 return;
-        if ((c->end_of_input && !exchange_blocked(c)) || (w->draining && !c->in_len))
+        if ((c->end_of_input && !exchange_blocked(c)) || drained(c))
                 c->closing = true;
-        done = c->closing && !unsent(c) && !c->jobs;
-        if (done || objm_loop_set(&w->loop, &c->source,
-                                  (exchange_blocked(c) || c->end_of_input ? 0u : EPOLLIN | EPOLLRDHUP) |
-                                          (unsent(c) ? (uint32_t)EPOLLOUT : 0u)) < 0)
+        if ((c->closing && !exchange_unsent(c) && !c->jobs) || over_budget(c) ||
+            objm_loop_set(&w->loop, &c->source, wanted_events(c)) < 0)
                 connection_close(c);
         else
                 wait_for(c, wait_kind(c), progress);

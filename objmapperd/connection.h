@@ -36,6 +36,7 @@ struct connection {
         uint64_t since;  /* ns; see enum worker_wait */
         uint16_t jobs;   /* requests with the pool */
         uint16_t jobs_max;
+        uint16_t queued_fds; /* of `out`, as counted in the server */
         uint8_t batch_limit; /* replies in a message */
         uint8_t wait;        /* enum worker_wait */
         bool want_write;     /* the socket was full: nothing of the batch went */

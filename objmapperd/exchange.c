@@ -28,11 +28,16 @@ struct stretch {
         bool last;
 };
 
+bool exchange_unsent(const struct connection *c)
+{
+        return c->want_write || !objm_outq_empty(&c->out);
+}
+
 bool exchange_blocked(const struct connection *c)
 {
         unsigned jobs_max = c->dialect && c->dialect->ordered ? 1 : c->jobs_max;
 
-        return c->dead || c->closing || c->want_write || !objm_outq_empty(&c->out) || c->jobs >= jobs_max;
+        return c->dead || c->closing || exchange_unsent(c) || c->jobs >= jobs_max;
 }
 
 ssize_t exchange_recv(struct connection *c)
@@ -68,9 +73,10 @@ static void keep(struct connection *c, const uint8_t *rest, size_t len)
         c->in_len = (uint32_t)len;
 }
 
-static uint32_t requests_left(const struct connection *c, const struct stretch *s)
+/* How many more may be answered when @pending replies are still to leave. */
+static uint32_t requests_left(const struct connection *c, unsigned pending)
 {
-        uint32_t limit = c->worker->snapshot->requests_per_connection, used = c->served + c->jobs + s->replies;
+        uint32_t limit = c->worker->snapshot->requests_per_connection, used = c->served + c->jobs + pending;
 
         return !limit ? UINT32_MAX : used < limit ? limit - used : 0;
 }
@@ -85,8 +91,11 @@ static bool full(const struct connection *c, const struct stretch *s)
                objm_unix_unread(c->source.fd) >= 2 * CONNECTION_SNDBUF;
 }
 
-/* Sends the batch. When that fails the stretch is back where its last replies left; blocked() then says what is up. */
-static bool flush(struct connection *c, struct stretch *s)
+/*
+ * Sends the batch. When nothing of it went, s->at is back where the last replies left from; whether to go on from there
+ * is for exchange_blocked() to say, in this case and in the other.
+ */
+static void flush(struct connection *c, struct stretch *s)
 {
         struct objm_batch *b = &c->worker->batch;
         int r = s->replies ? c->dialect->send(b, c->source.fd, &c->out) : 0;
@@ -94,9 +103,9 @@ static bool flush(struct connection *c, struct stretch *s)
         if (r == 0) {
                 c->served += s->replies;
                 c->refuse_fds = c->refuse_fds && !s->replies;
-                c->closing = c->closing || s->last || !requests_left(c, &(struct stretch){0});
-                s->mark = s->at;
+                c->closing = c->closing || s->last || !requests_left(c, 0);
                 c->want_write = full(c, s);
+                s->mark = s->at;
         } else {
                 objm_batch_clear(b);
                 if (r == -EAGAIN)
@@ -105,11 +114,10 @@ static bool flush(struct connection *c, struct stretch *s)
                         c->refuse_fds = true;
                 else
                         connection_close(c);
+                s->at = s->mark;
         }
-        s->at = s->mark;
         s->replies = 0;
         s->last = false;
-        return r == 0;
 }
 
 static void put(struct connection *c, struct stretch *s, const struct reply *r)
@@ -140,17 +148,18 @@ static enum step next(struct connection *c, struct stretch *s, struct request *r
         return d == OBJM_DECODE_BAD ? STEP_LAST : STEP_REPLY;
 }
 
-/* Replies before it leave first: a task cannot be taken back when they do not. */
+/* Replies before it leave first, and all of them: a task cannot be taken back. */
 static void start_task(struct connection *c, struct stretch *s, const struct request *rq, size_t used)
 {
-        size_t end = s->at + used;
+        size_t here = s->at;
         struct reply busy;
 
-        if (!flush(c, s))
+        flush(c, s);
+        if (s->at != here || exchange_blocked(c))
                 return;
-        s->at = end;
+        s->at += used;
         if (task_start(c, rq) == 0) {
-                s->mark = end;
+                s->mark = s->at;
                 return;
         }
         busy = request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "too much work is waiting");
@@ -160,31 +169,38 @@ static void start_task(struct connection *c, struct stretch *s, const struct req
 static bool batch_full(const struct connection *c, const struct stretch *s)
 {
         return s->replies >= c->batch_limit || objm_batch_room(&c->worker->batch) < DIALECT_REPLY_MAX ||
-               !requests_left(c, s);
+               !requests_left(c, s->replies);
+}
+
+/* Works on one request and sends the batch when that is complete. False: what is left is but the beginning of one. */
+static bool take_request(struct connection *c, struct stretch *s)
+{
+        struct request rq;
+        size_t used = 0, end;
+        enum step step = next(c, s, &rq, &used);
+
+        if (step == STEP_TASK)
+                start_task(c, s, &rq, used);
+        else if (step != STEP_MORE)
+                s->at += used;
+        if (step == STEP_GREETED) {
+                s->mark = s->at;
+                return true;
+        }
+        s->last = step == STEP_LAST;
+        end = s->at;
+        if (!c->dead && (step == STEP_MORE || s->last || s->at == s->len || batch_full(c, s)))
+                flush(c, s);
+        return step != STEP_MORE || s->at != end;
 }
 
 static void work_on(struct connection *c, const uint8_t *buf, size_t len)
 {
         struct stretch s = {.buf = buf, .len = len};
-        enum step step = STEP_GREETED;
+        bool more = true;
 
-        while (s.at < s.len && !exchange_blocked(c) && step != STEP_MORE) {
-                struct request rq;
-                size_t used = 0;
-
-                step = next(c, &s, &rq, &used);
-                if (step == STEP_TASK)
-                        start_task(c, &s, &rq, used);
-                else if (step != STEP_MORE)
-                        s.at += used;
-                s.last = step == STEP_LAST;
-                if (step == STEP_GREETED)
-                        s.mark = s.at;
-                else if (s.last || batch_full(c, &s) || (s.at == s.len && s.replies))
-                        flush(c, &s);
-        }
-        if (!c->dead && s.replies)
-                flush(c, &s);
+        while (more && s.at < s.len && !exchange_blocked(c))
+                more = take_request(c, &s);
         if (!c->dead)
                 keep(c, s.buf + s.mark, s.len - s.mark);
 }
@@ -217,21 +233,36 @@ void exchange_resume(struct connection *c)
         work_on(c, c->worker->rx, c->in_len);
 }
 
-void exchange_reply(struct connection *c, struct reply *reply)
+static int send_or_queue(struct connection *c)
 {
         struct objm_batch *b = &c->worker->batch;
         int r = -EAGAIN;
 
-        c->dialect->put(b, reply);
-        if (objm_outq_empty(&c->out) && !c->want_write)
+        if (!exchange_unsent(c))
                 r = c->dialect->send(b, c->source.fd, &c->out);
-        if (r == -EAGAIN)
-                r = c->dialect->queue(b, &c->out);
+        return r == -EAGAIN ? c->dialect->queue(b, &c->out) : r;
+}
+
+void exchange_reply(struct connection *c, struct reply *reply)
+{
+        struct objm_batch *b = &c->worker->batch;
+        const struct request rq = {.op = reply->op, .id = reply->id, .want_metadata = reply->want_metadata};
+        struct reply refusal;
+        int r;
+
+        c->dialect->put(b, reply);
+        r = send_or_queue(c);
+        if (r == -ETOOMANYREFS) {
+                objm_batch_clear(b);
+                refusal = request_refuse(&rq, OBJM_STATUS_UNAVAILABLE, "too many descriptors in flight");
+                c->dialect->put(b, &refusal);
+                r = send_or_queue(c);
+        }
         objm_batch_clear(b);
         if (r < 0) {
                 connection_close(c);
                 return;
         }
         c->served++;
-        c->closing = c->closing || !requests_left(c, &(struct stretch){0});
+        c->closing = c->closing || !requests_left(c, 0);
 }

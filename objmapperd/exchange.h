@@ -11,6 +11,9 @@
 #include "objmapperd/connection.h"
 #include <sys/types.h>
 
+/* The client has to read first: nothing may be written to the socket but through the queue. */
+bool exchange_unsent(const struct connection *c);
+
 /* Nothing more can be worked on until the client reads, a job is done, or never. */
 bool exchange_blocked(const struct connection *c);
 

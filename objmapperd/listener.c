@@ -171,6 +171,7 @@ static void *thread_main(void *arg)
                         resume_all(l);
                 objm_loop_dispatch(&l->loop);
                 objm_qsbr_offline(&l->reader);
+                objm_qsbr_poll(l->server->qsbr);
         }
         objm_qsbr_unregister(&l->reader);
         return NULL;

@@ -86,14 +86,21 @@ static void on_signal(struct objm_source *source, uint32_t events)
                 d->ending = true;
 }
 
-/* Blocked before the first thread is started, so that all inherit it. SIGPIPE is nobody's. */
-static int open_signals(int *ret_fd)
+static sigset_t ending_signals(void)
 {
         sigset_t set;
 
         sigemptyset(&set);
         sigaddset(&set, SIGTERM);
         sigaddset(&set, SIGINT);
+        return set;
+}
+
+/* Blocked before the first thread is started, so that all inherit it. SIGPIPE is nobody's. */
+static int open_signals(int *ret_fd)
+{
+        sigset_t set = ending_signals();
+
         sigaddset(&set, SIGHUP);
         signal(SIGPIPE, SIG_IGN);
         if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
@@ -153,6 +160,8 @@ static int start(struct daemon *d, struct config *config)
 
 static void serve(struct daemon *d)
 {
+        sigset_t ending = ending_signals();
+
         log_line(LOG_INFO, "ready");
         sd_notify(0, "READY=1");
         while (!d->ending) {
@@ -161,6 +170,7 @@ static void serve(struct daemon *d)
         }
         sd_notify(0, "STOPPING=1");
         log_line(LOG_INFO, "draining");
+        (void)!signalfd(d->signals.fd, &ending, 0); /* a reload does not cut the drain short */
         server_drain(d->server, d->signals.fd);
 }
 

@@ -17,8 +17,14 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* Descriptors that are not connections: standard streams, loops, exports, batches of grants on their way out. */
-#define RESERVED_FDS 512
+/*
+ * Descriptors that are not connections: standard streams, loops, exports, batches of grants on their way out, and half
+ * of them for grants that wait for a client to read.
+ */
+#define RESERVED_FDS   512
+#define QUEUED_FDS_MAX (RESERVED_FDS / 2)
+
+#define REAPERS_MAX 16
 
 static unsigned online_cpus(void)
 {
@@ -27,7 +33,7 @@ static unsigned online_cpus(void)
         return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
-/* A stuck version-1 client holds two descriptors, a connection with a thread of its own three. */
+/* A connection with a thread of its own has a loop of its own: two more descriptors, and one to spare. */
 static uint32_t affordable_connections(const struct config *config, const struct objm_model *model)
 {
         uint32_t each = model->placement == OBJM_PLACE_OWN ? 4 : 1, limit;
@@ -106,6 +112,8 @@ static int start(struct server *s, struct config *config, size_t *ret_bad)
         if (r == 0)
                 r = objm_qsbr_new(&s->qsbr);
         if (r == 0)
+                r = objm_spawner_new(REAPERS_MAX, "objm-reaper", &s->reapers);
+        if (r == 0)
                 r = objm_pool_new(pool_size, config->max_queue_depth, "objm-pool", s->qsbr, &s->pool);
         if (r == 0)
                 r = snapshot_new(s, config, NULL, ret_bad, &snap);
@@ -113,24 +121,6 @@ static int start(struct server *s, struct config *config, size_t *ret_bad)
                 return r;
         atomic_store_explicit(&s->snapshot, snap, memory_order_release);
         return start_threads(s, config);
-}
-
-int server_reload(struct server *s, struct config *config, size_t *ret_bad)
-{
-        struct snapshot *old = atomic_load_explicit(&s->snapshot, memory_order_relaxed), *snap;
-        struct objm_store *old_store = old->store;
-        bool same = config_same_store(old->config, config);
-        int r = snapshot_new(s, config, same ? old_store : NULL, ret_bad, &snap);
-
-        if (r < 0)
-                return r;
-        atomic_store_explicit(&s->max_connections, affordable_connections(config, s->model), memory_order_relaxed);
-        atomic_store_explicit(&s->snapshot, snap, memory_order_release);
-        objm_qsbr_retire(s->qsbr, &old->retired, snapshot_free);
-        objm_qsbr_drain(s->qsbr);
-        if (!same)
-                objm_store_free(old_store);
-        return 0;
 }
 
 static void for_each_worker(struct server *s, void (*fn_locked)(struct worker *))
@@ -141,6 +131,57 @@ static void for_each_worker(struct server *s, void (*fn_locked)(struct worker *)
         objm_list_for_each_safe(it, next, &s->workers)
                 fn_locked(objm_container_of(it, struct worker, link));
         pthread_mutex_unlock(&s->workers_lock);
+}
+
+struct reaping {
+        struct server *server;
+        struct snapshot *snapshot;
+        bool keep_store;
+};
+
+/* Waits for every thread that may still use the snapshot, also for one that a slow disk holds up. */
+static void reap(void *arg)
+{
+        struct reaping *r = arg;
+        struct objm_store *store = r->keep_store ? NULL : r->snapshot->store;
+
+        objm_qsbr_retire(r->server->qsbr, &r->snapshot->retired, snapshot_free);
+        objm_qsbr_drain(r->server->qsbr);
+        objm_store_free(store);
+        free(r);
+}
+
+int server_reload(struct server *s, struct config *config, size_t *ret_bad)
+{
+        struct snapshot *old = atomic_load_explicit(&s->snapshot, memory_order_relaxed), *snap;
+        struct reaping *reaping = malloc(sizeof(*reaping));
+        bool same = config_same_store(old->config, config);
+        int r;
+
+        if (!reaping)
+                return -ENOMEM;
+        r = snapshot_new(s, config, same ? old->store : NULL, ret_bad, &snap);
+        if (r < 0) {
+                free(reaping);
+                return r;
+        }
+        *reaping = (struct reaping){.server = s, .snapshot = old, .keep_store = same};
+        atomic_store_explicit(&s->max_connections, affordable_connections(config, s->model), memory_order_relaxed);
+        atomic_store_explicit(&s->snapshot, snap, memory_order_release);
+        for_each_worker(s, worker_wake_locked); /* a sleeping one goes by the old timeouts */
+        if (objm_spawner_spawn(s->reapers, reap, reaping) < 0)
+                reap(reaping);
+        return 0;
+}
+
+void server_count_queued_fds(struct server *s, long change)
+{
+        atomic_fetch_add_explicit(&s->queued_fds, change, memory_order_relaxed);
+}
+
+bool server_queued_fds_over(const struct server *s)
+{
+        return atomic_load_explicit(&s->queued_fds, memory_order_relaxed) > QUEUED_FDS_MAX;
 }
 
 /* Pairs with the store of `draining` in server_drain(): of the two, one sees what the other has done. */
@@ -186,6 +227,7 @@ static void stop_threads(struct server *s)
         for (size_t i = 0; i < s->n_fixed; i++)
                 worker_join(s->fixed[i]);
         objm_spawner_free(s->spawner);
+        objm_spawner_free(s->reapers); /* before the pool: they wait for its jobs */
         if (s->pool)
                 objm_pool_stop(s->pool);
 }

@@ -24,6 +24,7 @@ struct server {
         struct objm_qsbr *qsbr;
         struct objm_pool *pool;
         struct objm_spawner *spawner; /* for the models that start threads */
+        struct objm_spawner *reapers; /* free what a reload has replaced */
         const struct objm_model *model;
         struct listener *listener;
         struct worker **fixed; /* the workers of OBJM_PLACE_SHARED; const after start */
@@ -37,6 +38,7 @@ struct server {
 
         _Atomic uint32_t max_connections; /* what the limit on descriptors leaves of the configured number */
         _Alignas(OBJM_CACHE_LINE) atomic_uint n_connections;
+        atomic_long queued_fds;
 };
 
 /*
@@ -58,6 +60,10 @@ void server_drain(struct server *s, int interrupt_fd);
 
 /* A connection has ended. Any thread. */
 void server_count_out(struct server *s);
+
+/* Descriptors that wait in send queues of clients that do not read; over() when there are too many. Any thread. */
+void server_count_queued_fds(struct server *s, long change);
+bool server_queued_fds_over(const struct server *s);
 
 /* Ends all threads, frees. NULL is fine. */
 void server_free(struct server *s);

@@ -53,6 +53,7 @@ static void run_in_own_thread(void *arg)
         objm_qsbr_online(&reader);
         work(t);
         objm_qsbr_unregister(&reader);
+        objm_qsbr_poll(q);
 }
 
 int task_start(struct connection *c, const struct request *rq)

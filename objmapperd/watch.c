@@ -7,13 +7,13 @@
 
 #define EVENTS (EPOLLIN | EPOLLONESHOT)
 
-/* In a pool thread. Of each store at most one is under way, and the mail of a store that is gone is delivered before
- * the next one's first event can be: both happen in turns of the same loop. */
+/* In a pool thread. */
 static void post_rearm(void *userdata)
 {
         struct watch *w = userdata;
 
-        objm_loop_post(w->loop, &w->rearm);
+        if (!atomic_exchange(&w->rearm_posted, true))
+                objm_loop_post(w->loop, &w->rearm);
 }
 
 /* Changes go unnoticed from here on: the store has to know. */
@@ -29,6 +29,7 @@ static void on_rearm(struct objm_mail *m)
         struct watch *w = objm_container_of(m, struct watch, rearm);
         int r;
 
+        atomic_store(&w->rearm_posted, false);
         w->source.events = 0; /* what one-shot has made of it */
         r = w->store ? objm_loop_set(w->loop, &w->source, EVENTS) : 0;
         if (r < 0) {

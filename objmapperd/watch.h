@@ -6,11 +6,12 @@
  */
 #include "concurrency/loop.h"
 #include "storage/store.h"
-#include <stdbool.h>
+#include <stdatomic.h>
 
 struct watch {
         struct objm_source source; /* one-shot: armed again when the pool is through */
         struct objm_mail rearm;
+        atomic_bool rearm_posted; /* a store that is watched again right away may have two jobs that end */
         struct objm_loop *loop;
         struct objm_store *store; /* NULL: nothing is watched */
 };

@@ -99,6 +99,7 @@ static void sleep_until_event(struct worker *w)
 
         w->n_served = 0;
         objm_qsbr_offline(&w->reader);
+        objm_qsbr_poll(w->server->qsbr); /* perhaps it was only this thread that was waited for */
         objm_loop_wait(&w->loop, ms);
         objm_qsbr_online(&w->reader);
         w->snapshot = server_snapshot(w->server);
@@ -156,6 +157,11 @@ static void on_stop(struct objm_mail *m)
         for_each_connection(w, connection_close);
 }
 
+static void on_wake(struct objm_mail *m)
+{
+        atomic_store(&objm_container_of(m, struct worker, wake_mail)->wake_posted, false);
+}
+
 static void on_arrival(struct objm_mail *m)
 {
         struct connection *c = objm_container_of(m, struct connection, arrival);
@@ -176,7 +182,8 @@ static int worker_new(struct server *s, struct worker **ret)
 
         if (!w)
                 return -ENOMEM;
-        *w = (struct worker){.server = s, .drain_mail.deliver = on_drain, .stop_mail.deliver = on_stop};
+        *w = (struct worker){.server = s, .drain_mail.deliver = on_drain, .stop_mail.deliver = on_stop,
+                              .wake_mail.deliver = on_wake};
         for (unsigned i = 0; i < WORKER_WAIT_MAX; i++)
                 objm_list_init(&w->waiting[i]);
         objm_list_init(&w->dead);
@@ -258,7 +265,7 @@ static void own_thread_main(void *arg)
         run(w);
         delist(w);
         objm_qsbr_retire(s->qsbr, &w->retired, free_retired);
-        objm_qsbr_drain(s->qsbr);
+        objm_qsbr_poll(s->qsbr); /* else whoever is waited for polls when it is through */
 }
 
 int worker_start_own(struct server *s, struct connection *c)
@@ -290,12 +297,20 @@ void worker_post(struct worker *w, struct connection *c)
 
 void worker_drain_locked(struct worker *w)
 {
-        objm_loop_post(&w->loop, &w->drain_mail);
+        if (!w->drain_posted)
+                objm_loop_post(&w->loop, &w->drain_mail);
+        w->drain_posted = true;
 }
 
 void worker_stop_locked(struct worker *w)
 {
         objm_loop_post(&w->loop, &w->stop_mail);
+}
+
+void worker_wake_locked(struct worker *w)
+{
+        if (!atomic_exchange(&w->wake_posted, true))
+                objm_loop_post(&w->loop, &w->wake_mail);
 }
 
 void worker_join(struct worker *w)

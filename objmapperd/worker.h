@@ -45,7 +45,9 @@ struct worker {
 
         struct objm_list link; /* in server.workers */
         pthread_t thread;      /* unless own: then it is the spawner's */
-        struct objm_mail drain_mail, stop_mail;
+        struct objm_mail drain_mail, stop_mail, wake_mail;
+        bool drain_posted;      /* under server.workers_lock */
+        atomic_bool wake_posted;
         struct objm_qsbr_node retired;
         _Alignas(OBJM_CACHE_LINE) atomic_uint n_connections; /* open, also those on their way here */
         atomic_uint n_held;                                  /* in memory: posted here and not yet freed */
@@ -66,6 +68,7 @@ void worker_post(struct worker *w, struct connection *c);
 /* Any thread, with server.workers_lock held. */
 void worker_drain_locked(struct worker *w);
 void worker_stop_locked(struct worker *w);
+void worker_wake_locked(struct worker *w); /* it looks at the snapshot anew */
 
 /* Waits for a stopped worker of the fixed set to end. */
 void worker_join(struct worker *w);
