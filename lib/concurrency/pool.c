@@ -107,8 +107,13 @@ static bool over_locked(const struct objm_pool *p)
 static struct objm_job *ready_job(struct objm_pool *p, int timeout_ms)
 {
         struct epoll_event ev;
+        struct objm_pool_source *s;
 
-        return epoll_wait(p->epoll_fd, &ev, 1, timeout_ms) == 1 ? ev.data.ptr : NULL;
+        if (epoll_wait(p->epoll_fd, &ev, 1, timeout_ms) != 1 || !ev.data.ptr)
+                return NULL;
+        s = ev.data.ptr;
+        (void)atomic_load_explicit(&s->waits, memory_order_acquire);
+        return &s->job;
 }
 
 /* Takes a job out of the lanes; when there is none this thread counts as idle. *ret_over: no work will come. */
@@ -274,10 +279,11 @@ int objm_pool_submit(struct objm_pool *p, struct objm_job *job, enum objm_pool_l
 
 int objm_pool_wait(struct objm_pool *p, struct objm_pool_source *s, uint32_t events)
 {
-        struct epoll_event ev = {.events = events | EPOLLONESHOT, .data.ptr = &s->job};
+        struct epoll_event ev = {.events = events | EPOLLONESHOT, .data.ptr = s};
         int op = s->known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 
         s->known = true; /* before: the job may run and look at this at once */
+        atomic_fetch_add_explicit(&s->waits, 1, memory_order_release); /* pairs with ready_job() */
         if (epoll_ctl(p->epoll_fd, op, s->fd, &ev) == 0)
                 return 0;
         s->known = op == EPOLL_CTL_MOD;

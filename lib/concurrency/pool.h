@@ -9,6 +9,7 @@
  */
 #include "base/attr.h"
 #include "concurrency/qsbr.h"
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,6 +33,7 @@ struct objm_pool_source {
         struct objm_job job;
         int fd; /* borrowed: watched from the first wait() to forget() */
         bool known;
+        atomic_uint waits; /* hands what the job has written on to the thread that runs it next */
 };
 
 enum {
