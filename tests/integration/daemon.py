@@ -63,7 +63,8 @@ class Daemon:
 
     def start(self):
         who = {} if self.uid is None else {"user": self.uid, "group": self.uid, "extra_groups": []}
-        env = {"TSAN_OPTIONS": f"suppressions={HERE / 'tsan.supp'}", **os.environ}
+        suppressions = shutil.copy(HERE / "tsan.supp", self.dir)  # TSAN_OPTIONS takes no path with a blank in it
+        env = {"TSAN_OPTIONS": f"suppressions={suppressions}", **os.environ}
         with open(self.log_path, "ab") as log:
             self.proc = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                          preexec_fn=self.limit, env=env, **who)
