@@ -6,8 +6,9 @@
  *
  * An entry is hearsay (generation 0) when only a request has found it: good for opening, which checks it anyway. Scan
  * and watch mark what they see with the current generation, an even number, plus 1 when every change to the file will
- * be reported; while the index is in step, such an entry is taken at its word. Changes through another hard link are
- * not reported, so a file that has several names is never marked so.
+ * be reported: its directory was watched under that path before the look. While the index is in step, such an entry is
+ * taken at its word. Changes through another hard link are not reported, so a file that has several names is never
+ * marked so.
  *
  * What a scan saw may be old by the time it reaches the index. So it reads `changes`, looks, writes, and looks again if
  * `changes` has moved. Who handles the events of the watch (one thread at a time) raises `changes` before he looks, and

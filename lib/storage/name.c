@@ -33,6 +33,13 @@ enum objm_store_condition objm_name_check(const void *path, size_t len)
         }
 }
 
+bool objm_name_is_below(const char *path, const char *dir)
+{
+        size_t len = strlen(dir);
+
+        return strncmp(path, dir, len) == 0 && (path[len] == 0 || path[len] == '/');
+}
+
 void objm_name_escape(const void *name, size_t len, char *ret, size_t size)
 {
         const unsigned char *s = name;

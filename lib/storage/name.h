@@ -12,6 +12,9 @@
  */
 enum objm_store_condition objm_name_check(const void *path, size_t len);
 
+/* True when @path is @dir or leads through it. Both are paths as above, terminated. */
+bool objm_name_is_below(const char *path, const char *dir);
+
 /* Writes @len bytes of @name so that they can stand in a log line: what is not printable ASCII as \xNN. Terminates. */
 void objm_name_escape(const void *name, size_t len, char *ret, size_t size);
 

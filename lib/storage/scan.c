@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "storage/name.h"
 #include "storage/task.h"
 
 #include <dirent.h>
@@ -31,7 +32,8 @@ struct dir {
 struct worker {
         struct objm_task task;
         struct objm_scan *scan;
-        struct dir *dir; /* being read, NULL between two */
+        struct dir *dir;   /* being read, NULL between two; changed under the scan's lock */
+        _Atomic bool left; /* it is no longer where its path leads */
         int fd;
         bool watched;
         char *buf; /* of getdents64(), while there is work */
@@ -58,16 +60,18 @@ static void push_locked(struct objm_scan *s, struct dir *d)
         s->queue = d;
 }
 
-static struct dir *pop(struct objm_scan *s)
+/* False when there is no directory to read. */
+static bool pop(struct worker *w)
 {
-        struct dir *d;
+        struct objm_scan *s = w->scan;
 
         pthread_mutex_lock(&s->lock);
-        d = s->queue;
-        if (d)
-                s->queue = d->next;
+        w->dir = s->queue;
+        if (w->dir)
+                s->queue = w->dir->next;
+        atomic_store(&w->left, false);
         pthread_mutex_unlock(&s->lock);
-        return d;
+        return w->dir;
 }
 
 static int enqueue(struct objm_scan *s, const struct objm_export *e, const char *path)
@@ -102,6 +106,18 @@ int objm_scan_add(struct objm_scan *s, const struct objm_export *e, const char *
         return r;
 }
 
+void objm_scan_leave(struct objm_scan *s, const struct objm_export *e, const char *path)
+{
+        pthread_mutex_lock(&s->lock);
+        for (unsigned i = 0; i < s->n_workers; i++) {
+                struct worker *w = &s->worker[i];
+
+                if (w->dir && w->dir->export == e && objm_name_is_below(w->dir->path, path))
+                        atomic_store(&w->left, true);
+        }
+        pthread_mutex_unlock(&s->lock);
+}
+
 static void say_once(struct objm_scan *s, _Atomic bool *said, const struct dir *d, const char *text)
 {
         if (!atomic_exchange(said, true))
@@ -118,7 +134,10 @@ static bool uri_of(struct worker *w, const char *dir, const char *name, struct o
         return objm_catalog_owns(w->scan->catalog, w->dir->export, u);
 }
 
-/* Looks until no event was handled between look and entry: else an old look might have overwritten a newer one. */
+/*
+ * Looks until no event was handled between look and entry: else an old look might have overwritten a newer one. What
+ * was entered after its directory had left would not be swept.
+ */
 static void on_file(struct worker *w, const char *name)
 {
         __attribute__((uninitialized)) struct objm_uri u;
@@ -135,7 +154,7 @@ static void on_file(struct worker *w, const char *name)
                 else if (objm_catalog_confirm(c, &u, &st, w->watched) < 0)
                         atomic_store(&w->scan->incomplete, true);
         }
-        if (atomic_load(&c->changes) != changes)
+        if (atomic_load(&c->changes) != changes || atomic_load(&w->left))
                 objm_catalog_forget(c, u.bytes, u.len);
         atomic_fetch_add_explicit(&w->scan->files, 1, memory_order_relaxed);
 }
@@ -173,9 +192,9 @@ static void watch_directory(struct worker *w)
         w->watched = false;
         if (!s->watch)
                 return;
-        r = objm_watch_add(s->watch, w->dir->export, w->dir->path, w->fd);
+        r = objm_watch_add(s->watch, w->dir->export, w->dir->path, w->fd, &w->left);
         w->watched = r == 0;
-        if (r == 0)
+        if (r == 0 || r == -ESTALE)
                 return;
         atomic_store(&s->incomplete, true);
         if (!atomic_exchange(&s->said_unwatched, true))
@@ -211,15 +230,16 @@ static int begin(struct worker *w)
 static void finish(struct worker *w)
 {
         struct objm_scan *s = w->scan;
+        struct dir *d = w->dir;
         bool last, more;
 
         w->fd = objm_fd_close(w->fd);
-        free(w->dir);
-        w->dir = NULL;
         pthread_mutex_lock(&s->lock);
+        w->dir = NULL;
         last = --s->outstanding == 0;
         more = s->queue && s->queue->next;
         pthread_mutex_unlock(&s->lock);
+        free(d);
         if (more)
                 kick_workers(s, w);
         if (last)
@@ -241,13 +261,13 @@ static bool fill(struct worker *w)
         return n > 0;
 }
 
-/* True: at the end of the directory. False: at the end of the slice. */
+/* True: at the end of the directory, or it has left. False: at the end of the slice. */
 static bool list(struct worker *w, uint64_t deadline)
 {
         for (unsigned n = 1;; n++) {
                 const struct dirent64 *d;
 
-                if (w->pos == w->len && !fill(w))
+                if (atomic_load(&w->left) || (w->pos == w->len && !fill(w)))
                         return true;
                 d = (const struct dirent64 *)(w->buf + w->pos);
                 w->pos += d->d_reclen;
@@ -278,7 +298,7 @@ static bool slice(struct objm_task *task, struct objm_qsbr_reader *r)
         uint64_t deadline = objm_clock_ns() + OBJM_SLICE_NS;
 
         do {
-                if (!w->dir && !(w->dir = pop(w->scan))) {
+                if (!w->dir && !pop(w)) {
                         free(w->buf);
                         w->buf = NULL;
                         return false;
@@ -359,8 +379,10 @@ void objm_scan_free(struct objm_scan *s)
                 free(s->worker[i].buf);
                 objm_task_deinit(&s->worker[i].task);
         }
-        while ((d = pop(s)))
+        while ((d = s->queue)) {
+                s->queue = d->next;
                 free(d);
+        }
         pthread_mutex_destroy(&s->lock);
         free(s);
 }

@@ -23,6 +23,12 @@ int objm_scan_new(struct objm_catalog *catalog, struct objm_watch *watch, struct
 /* Any thread. @path "" is the export's root. 0 or -ENOMEM. */
 int objm_scan_add(struct objm_scan *s, const struct objm_export *e, const char *path) objm_must_check;
 
+/*
+ * What is being read there is read no further: the directory has moved away. To be called before it is swept: nothing
+ * found in it is put into the catalog later than that.
+ */
+void objm_scan_leave(struct objm_scan *s, const struct objm_export *e, const char *path);
+
 /* True while there is something to read: done() will be called once more. */
 bool objm_scan_busy(struct objm_scan *s);
 

@@ -23,9 +23,10 @@ struct objm_sync {
         pthread_mutex_t lock; /* what follows; outside the locks of scan and sweep */
         bool full;            /* a scan of everything is under way */
         bool scanned_once;
-        bool lost;  /* events were lost: scan everything again */
-        bool whole; /* every directory could be read and is watched */
-        bool deaf;  /* nobody polls the watch */
+        bool lost;    /* events were lost: scan everything again */
+        bool whole;   /* every directory could be read and is watched */
+        bool deaf;    /* nobody polls the watch */
+        bool reading; /* events are being read and applied */
         void (*rearm)(void *userdata);
         void *rearm_userdata;
         _Atomic bool in_step;
@@ -33,8 +34,8 @@ struct objm_sync {
 
 static void update_locked(struct objm_sync *s)
 {
-        bool in_step = s->watch && !s->deaf && s->scanned_once && s->whole && !s->full && !s->lost &&
-                       !objm_sweep_busy(s->sweep);
+        bool in_step = s->watch && !s->deaf && !s->reading && s->scanned_once && s->whole && !s->full && !s->lost &&
+                       !objm_scan_busy(s->scan) && !objm_sweep_busy(s->sweep);
 
         atomic_store_explicit(&s->in_step, in_step, memory_order_release);
 }
@@ -90,6 +91,7 @@ static void on_left(void *userdata, const struct objm_export *e, const char *pat
 {
         struct objm_sync *s = userdata;
 
+        objm_scan_leave(s->scan, e, path);
         pthread_mutex_lock(&s->lock);
         if (objm_sweep_below(s->sweep, e, path) < 0)
                 lose_locked(s);
@@ -155,14 +157,24 @@ static void call_rearm(struct objm_sync *s)
                 rearm(userdata);
 }
 
+static void set_reading(struct objm_sync *s, bool reading)
+{
+        pthread_mutex_lock(&s->lock);
+        s->reading = reading;
+        update_locked(s);
+        pthread_mutex_unlock(&s->lock);
+}
+
 static bool events_slice(struct objm_task *task, struct objm_qsbr_reader *r)
 {
         struct objm_sync *s = objm_container_of(task, struct objm_sync, events);
         uint64_t deadline = objm_clock_ns() + OBJM_SLICE_NS;
 
+        set_reading(s, true);
         while (objm_watch_read(s->watch))
                 if (objm_clock_ns() >= deadline)
                         return true;
+        set_reading(s, false);
         call_rearm(s);
         return false;
 }

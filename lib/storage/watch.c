@@ -2,8 +2,10 @@
 #include "storage/watch.h"
 
 #include "base/fd.h"
+#include "storage/name.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <pthread.h>
@@ -192,23 +194,18 @@ static int add_locked(struct objm_watch *w, const struct objm_export *e, const c
         return 0;
 }
 
-int objm_watch_add(struct objm_watch *w, const struct objm_export *e, const char *path, int dirfd)
+/* Under the lock, @left is either seen, or set only now: then forget_below() is still to come. */
+int objm_watch_add(struct objm_watch *w, const struct objm_export *e, const char *path, int dirfd,
+                   const _Atomic bool *left)
 {
         int r;
 
         if (is_remote(dirfd))
                 return -EOPNOTSUPP;
         pthread_mutex_lock(&w->lock);
-        r = add_locked(w, e, path, dirfd);
+        r = left && atomic_load(left) ? -ESTALE : add_locked(w, e, path, dirfd);
         pthread_mutex_unlock(&w->lock);
         return r;
-}
-
-static bool is_below(const struct watched *it, const struct objm_export *e, const char *path)
-{
-        size_t len = strlen(path);
-
-        return it->export == e && strncmp(it->path, path, len) == 0 && (it->path[len] == 0 || it->path[len] == '/');
 }
 
 /* What moved away is watched under its old path no more; under a new one only if a scan finds it there. */
@@ -217,7 +214,7 @@ static void forget_below(struct objm_watch *w, const struct objm_export *e, cons
         pthread_mutex_lock(&w->lock);
         for (size_t i = 0; i < w->n_buckets; i++)
                 for (struct watched **at = &w->bucket[i], *it; (it = *at);) {
-                        if (!is_below(it, e, path)) {
+                        if (it->export != e || !objm_name_is_below(it->path, path)) {
                                 at = &it->next;
                                 continue;
                         }
@@ -245,31 +242,53 @@ static void forget_wd(struct objm_watch *w, int wd)
         pthread_mutex_unlock(&w->lock);
 }
 
-static void on_file(struct objm_watch *w, const struct objm_export *e, const char *path)
+/*
+ * True when @name in @dir is a regular file. The directory may be another than the event came from: one that was
+ * removed and made again is not watched before the event of its making is handled. Watched before the look, it is.
+ */
+static bool look(struct objm_watch *w, const struct objm_export *e, const char *dir, const char *name,
+                 struct stat *ret_st, bool *ret_watched)
+{
+        int fd objm_cleanup(objm_fd_closep) = -1;
+
+        if (objm_tree_open_dir(&e->tree, dir[0] ? dir : ".", &fd) != 0)
+                return false;
+        *ret_watched = objm_watch_add(w, e, dir, fd, NULL) == 0;
+        return fstatat(fd, name, ret_st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(ret_st->st_mode);
+}
+
+static void on_file(struct objm_watch *w, const struct objm_export *e, const char *dir, const char *name)
 {
         __attribute__((uninitialized)) struct objm_uri uri;
         struct stat st;
+        bool watched;
 
-        if (!objm_uri_join(&uri, e, "", path) || !objm_catalog_owns(w->catalog, e, &uri))
+        if (!objm_uri_join(&uri, e, dir, name) || !objm_catalog_owns(w->catalog, e, &uri))
                 return;
-        if (objm_tree_look(&e->tree, path, false, &st) != 0 || !S_ISREG(st.st_mode))
+        if (!look(w, e, dir, name, &st, &watched))
                 objm_catalog_forget(w->catalog, uri.bytes, uri.len);
-        else if (objm_catalog_confirm(w->catalog, &uri, &st, true) < 0)
+        else if (objm_catalog_confirm(w->catalog, &uri, &st, watched) < 0)
                 w->ops->lost(w->userdata);
 }
 
-static void on_directory(struct objm_watch *w, uint32_t mask, const struct objm_export *e, const char *path)
+/* Where one moved away, another may be that came earlier and was forgotten with it: so two that change places. */
+static void on_directory(struct objm_watch *w, uint32_t mask, const struct objm_export *e, const char *dir,
+                         const char *name)
 {
+        __attribute__((uninitialized)) char path[PATH_MAX];
+
+        if (snprintf(path, sizeof(path), "%s%s%s", dir, dir[0] ? "/" : "", name) >= PATH_MAX)
+                return;
         if (mask & IN_MOVED_FROM) {
-                forget_below(w, e, path);
                 w->ops->left(w->userdata, e, path);
+                forget_below(w, e, path);
         }
-        if (mask & (IN_CREATE | IN_MOVED_TO))
+        if (mask & (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM))
                 w->ops->appeared(w->userdata, e, path);
 }
 
-/* The @skip-th path under which @wd is watched, with @name appended. */
-static bool path_of(struct objm_watch *w, int wd, const char *name, size_t skip, const struct objm_export **ret_export,
+/* The @skip-th path under which @wd is watched. */
+static bool path_of(struct objm_watch *w, int wd, size_t skip, const struct objm_export **ret_export,
                     char ret_path[PATH_MAX])
 {
         bool found = false;
@@ -279,7 +298,7 @@ static bool path_of(struct objm_watch *w, int wd, const char *name, size_t skip,
                 if (it->wd != wd || skip-- > 0)
                         continue;
                 *ret_export = it->export;
-                found = snprintf(ret_path, PATH_MAX, "%s%s%s", it->path, it->path[0] ? "/" : "", name) < PATH_MAX;
+                found = snprintf(ret_path, PATH_MAX, "%s", it->path) < PATH_MAX;
         }
         pthread_mutex_unlock(&w->lock);
         return found;
@@ -287,7 +306,7 @@ static bool path_of(struct objm_watch *w, int wd, const char *name, size_t skip,
 
 static void on_event(struct objm_watch *w, const struct inotify_event *ev)
 {
-        __attribute__((uninitialized)) char path[PATH_MAX];
+        __attribute__((uninitialized)) char dir[PATH_MAX];
         const struct objm_export *e;
 
         atomic_fetch_add(&w->catalog->changes, 1);
@@ -301,11 +320,11 @@ static void on_event(struct objm_watch *w, const struct inotify_event *ev)
         }
         if (ev->len == 0)
                 return;
-        for (size_t i = 0; path_of(w, ev->wd, ev->name, i, &e, path); i++) {
+        for (size_t i = 0; path_of(w, ev->wd, i, &e, dir); i++) {
                 if (ev->mask & IN_ISDIR)
-                        on_directory(w, ev->mask, e, path);
+                        on_directory(w, ev->mask, e, dir, ev->name);
                 else
-                        on_file(w, e, path);
+                        on_file(w, e, dir, ev->name);
         }
 }
 

@@ -19,7 +19,7 @@ struct objm_watch;
 struct objm_watch_ops {
         /* a directory is to be read */
         void (*appeared)(void *userdata, const struct objm_export *e, const char *path);
-        /* a directory moved away */
+        /* a directory moved away; what is watched below it is forgotten after this call */
         void (*left)(void *userdata, const struct objm_export *e, const char *path);
         /* the kernel's queue overflowed, or memory was short: the index may be wrong anywhere */
         void (*lost)(void *userdata);
@@ -33,10 +33,12 @@ void objm_watch_free(struct objm_watch *w);
 int objm_watch_fd(const struct objm_watch *w);
 
 /*
- * Any thread. @dirfd is an open descriptor of that directory. 0, or negative errno: -ENOSPC when the user has too many
- * watches, -EOPNOTSUPP on a network file system, -ENOENT when /proc is not mounted, -ENOMEM.
+ * Any thread. @dirfd is an open descriptor of that directory; @left, if given, is set by ops->left() when it has moved
+ * away since. 0, or negative errno: -ENOSPC when the user has too many watches, -EOPNOTSUPP on a network file system,
+ * -ENOENT when /proc is not mounted, -ESTALE when it has left, -ENOMEM.
  */
-int objm_watch_add(struct objm_watch *w, const struct objm_export *e, const char *path, int dirfd) objm_must_check;
+int objm_watch_add(struct objm_watch *w, const struct objm_export *e, const char *path, int dirfd,
+                   const _Atomic bool *left) objm_must_check;
 
 /* Handles one buffer of events; true when there may be more. One thread at a time, online. */
 bool objm_watch_read(struct objm_watch *w);

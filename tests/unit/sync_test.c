@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <sys/inotify.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 /* No request has been made, so the index holds what scan and watch put there. */
@@ -75,10 +76,26 @@ static bool stat_says(struct fixture *f, const char *uri, int64_t size)
         return size < 0 ? r == OBJM_STORE_NOT_FOUND : r == 0 && info.size == (uint64_t)size;
 }
 
+#define BIG 5000
+
+/* What has been done to the tree has reached the index. */
+static bool in_step(struct fixture *f)
+{
+        return settled(f) && counts(f).in_step;
+}
+
+/* The index knows the name; the tree is not asked for it. */
+static bool stat_hits(struct fixture *f, const char *uri)
+{
+        uint64_t hits = counts(f).hits;
+
+        return ask_stat(f, uri, NULL) == 0 && counts(f).hits > hits;
+}
+
 static void start_in_step(struct fixture *f)
 {
         start(f, true, true);
-        wait_until(f, counts(f).in_step);
+        wait_until(f, in_step(f));
 }
 
 /* In step, STAT does not ask the tree: the change has come by an event. */
@@ -92,18 +109,24 @@ static void follows_files(void **state)
         assert_true(stat_says(f, "/file", 1));
         assert_int_equal(counts(f).hits, 1);
         make_file(f, "file", "22");
-        wait_until(f, stat_says(f, "/file", 2));
+        wait_until(f, in_step(f));
+        assert_true(stat_says(f, "/file", 2));
         at(f, "file", path);
         assert_return_code(truncate(path, 7), errno);
-        wait_until(f, stat_says(f, "/file", 7));
+        wait_until(f, in_step(f));
+        assert_true(stat_says(f, "/file", 7));
         make_file(f, "new", "333");
-        wait_until(f, counts(f).objects == 2);
+        wait_until(f, in_step(f));
+        assert_int_equal(counts(f).objects, 2);
         assert_true(stat_says(f, "/new", 3));
         move(f, "new", "file");
-        wait_until(f, counts(f).objects == 1 && stat_says(f, "/file", 3));
+        wait_until(f, in_step(f));
+        assert_int_equal(counts(f).objects, 1);
+        assert_true(stat_says(f, "/file", 3));
         take_away(f, "file");
-        wait_until(f, counts(f).objects == 0);
-        assert_true(counts(f).in_step);
+        wait_until(f, in_step(f));
+        assert_int_equal(counts(f).objects, 0);
+        assert_int_equal(counts(f).hits, 5);
         assert_int_equal(counts(f).misses, 0);
 }
 
@@ -124,7 +147,7 @@ static void follows_directories(void **state)
         wait_until(f, counts(f).objects == 3);
         make_dir(f, "../away");
         move(f, "c", "../away/c");
-        wait_until(f, counts(f).objects == 1 && counts(f).watches == 2 && counts(f).in_step);
+        wait_until(f, in_step(f) && counts(f).objects == 1 && counts(f).watches == 2);
         make_file(f, "../away/c/four", "");
         move(f, "../away/c", "a/c");
         wait_until(f, counts(f).objects == 4 && stat_says(f, "/a/c/three", 3));
@@ -170,6 +193,87 @@ static void overlapping_exports_both_follow(void **state)
         wait_until(f, counts(f).objects == 0);
 }
 
+/*
+ * A directory is removed and made again, and its file with it, while events of the first wait. Those lead to the second
+ * file, but nobody watches its directory yet: what the index then holds must not be trusted once the file has gone.
+ */
+static void a_late_event_of_a_removed_directory_is_not_trusted(void **state)
+{
+        struct fixture *f = *state;
+        char path[4300];
+        int fd;
+
+        make_dir(f, "a");
+        make_file(f, "a/x", "1");
+        make_file(f, "b", "");
+        start_in_step(f);
+        at(f, "a/x", path);
+        fd = open(path, O_WRONLY | O_CLOEXEC);
+        take_away(f, "a/x");
+        assert_return_code(ftruncate(fd, 7), errno);
+        make_file(f, "marker", "");
+        for (int i = 0; i < 5000; i++)
+                make_file(f, i % 2 ? "b" : "marker", "xx"); /* keeps the one who handles events from the end */
+        take_away(f, "a");
+        make_dir(f, "a");
+        make_file(f, "a/x", "22");
+        wait_until(f, stat_hits(f, "/marker"));
+        take_away(f, "a/x");
+        make_dir(f, "a/x");
+        close(fd);
+        wait_until(f, in_step(f));
+        assert_int_equal(ask_stat(f, "/a/x", NULL), OBJM_STORE_NOT_REGULAR);
+        assert_int_equal(counts(f).watches, 3);
+}
+
+/* It moves away under the scan, and another takes its name. */
+static void a_directory_that_moves_is_not_scanned_under_its_old_name(void **state)
+{
+        struct fixture *f = *state;
+        char name[64];
+
+        make_dir(f, "../big");
+        for (int i = 0; i < BIG; i++) {
+                sprintf(name, "../big/%d", i);
+                make_file(f, name, "x");
+        }
+        start_in_step(f);
+        move(f, "../big", "big");
+        wait_until(f, counts(f).objects > 10);
+        move(f, "big", "../big");
+        make_dir(f, "big");
+        wait_until(f, in_step(f));
+        assert_int_equal(counts(f).objects, 0);
+        assert_int_equal(counts(f).watches, 2);
+        for (int i = 0; i < BIG; i++) {
+                sprintf(name, "/big/%d", i);
+                assert_true(stat_says(f, name, -1));
+        }
+}
+
+/* The events of an exchange: each leaves, the other comes, and the first to come is there before its name was left. */
+static void follows_directories_that_change_places(void **state)
+{
+        struct fixture *f = *state;
+        char a[4300], b[4300];
+
+        make_dir(f, "a");
+        make_dir(f, "b");
+        make_file(f, "a/file", "1");
+        make_file(f, "b/file", "22");
+        at(f, "a", a);
+        at(f, "b", b);
+        start_in_step(f);
+        for (int i = 0; i < 50; i++) {
+                if (syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, 1u << 1 /* RENAME_EXCHANGE */) < 0)
+                        skip();
+                wait_until(f, in_step(f));
+                assert_int_equal(counts(f).watches, 3);
+                assert_true(stat_says(f, "/a/file", i % 2 ? 1 : 2));
+                assert_true(stat_says(f, "/b/file", i % 2 ? 2 : 1));
+        }
+}
+
 static long queue_limit(void)
 {
         FILE *file = fopen("/proc/sys/fs/inotify/max_queued_events", "r");
@@ -205,7 +309,7 @@ static void lost_events_lead_to_another_scan(void **state)
         make_dir(f, "e");
         make_file(f, "e/late", "");
         wait_until(f, atomic_load(&f->logged) > 0);
-        wait_until(f, settled(f) && counts(f).in_step);
+        wait_until(f, in_step(f));
         assert_int_equal(counts(f).objects, n + 1);
         assert_int_equal(atomic_load(&f->logged), 1);
         assert_true(stat_says(f, "/gone", -1));
@@ -305,11 +409,10 @@ static void a_scan_survives_a_lack_of_descriptors(void **state)
         assert_true(counts(f).scanning);
         assert_int_equal(ask(f, "/d1/file", NULL), -EMFILE);
         close(held);
-        wait_until(f, settled(f));
+        wait_until(f, in_step(f));
         setrlimit(RLIMIT_NOFILE, &old);
         assert_int_equal(counts(f).objects, 50);
         assert_int_equal(counts(f).watches, 51);
-        assert_true(counts(f).in_step);
 }
 
 static void ends_promptly_wherever_it_stands(void **state)
@@ -446,7 +549,7 @@ static void converges_after_a_storm(void **state)
                 }
                 for (int i = 0; i < 2; i++)
                         pthread_join(s[i].thread, NULL);
-                wait_until(f, settled(f) && counts(f).in_step);
+                wait_until(f, in_step(f));
                 check_universe(f);
         }
 }
@@ -462,6 +565,9 @@ int main(void)
                 TEST(follows_directories),
                 TEST(files_with_several_names_are_asked_of_the_tree),
                 TEST(overlapping_exports_both_follow),
+                TEST(a_late_event_of_a_removed_directory_is_not_trusted),
+                TEST(a_directory_that_moves_is_not_scanned_under_its_old_name),
+                TEST(follows_directories_that_change_places),
                 TEST(lost_events_lead_to_another_scan),
                 cmocka_unit_test(too_many_directories_only_cost_the_step),
                 TEST(a_scan_survives_a_lack_of_descriptors),
