@@ -82,6 +82,7 @@ static int collect(struct bench *b, struct bench_result *ret)
                 objm_hist_merge(&ret->latency, &w->result.latency);
                 ret->requests += w->result.requests;
                 ret->errors += w->result.errors;
+                ret->bytes += w->result.bytes;
                 if (!ret->first_error)
                         ret->first_error = w->result.first_error;
                 if (w->end_ns > b->start_ns + ret->elapsed_ns)

@@ -14,6 +14,9 @@ enum bench_mode {
         BENCH_FD,
         BENCH_STAT,
         BENCH_PING,
+        BENCH_COPY, /* these and below: bytes, read and dropped */
+        BENCH_SPLICE,
+        BENCH_AUTO,
 };
 
 struct bench_options {
@@ -38,11 +41,17 @@ struct bench_result {
         struct objm_hist latency; /* ns, from submit to reap; with transient from connect to close */
         uint64_t requests;        /* answered, errors among them */
         uint64_t errors;
+        uint64_t bytes; /* of objects */
         int first_error;
         uint64_t elapsed_ns;
         struct bench_cost before, after; /* before: nothing connected; after: all still connected */
         uint64_t cpu_ns;                 /* of the daemon, while the load ran */
 };
+
+static inline bool bench_reads(const struct bench_options *o)
+{
+        return o->mode >= BENCH_COPY;
+}
 
 /* Fills in defaults, then what argv says, and reads the URIs. 0 or an exit status. */
 int bench_options_parse(struct cli *cli, int argc, char **argv, struct bench_options *ret);

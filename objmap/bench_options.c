@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#define THREADS_MAX 1024
+
 enum {
         OPT_CONNECTIONS = 1,
         OPT_DEPTH,
@@ -65,7 +67,10 @@ static int set_unsigned(const char *name, unsigned max, unsigned *ret)
 
 static int set_mode(struct bench_options *o)
 {
-        static const char *const names[] = {[BENCH_FD] = "fd", [BENCH_STAT] = "stat", [BENCH_PING] = "ping"};
+        static const char *const names[] = {
+                [BENCH_FD] = "fd",     [BENCH_STAT] = "stat",     [BENCH_PING] = "ping",
+                [BENCH_COPY] = "copy", [BENCH_SPLICE] = "splice", [BENCH_AUTO] = "auto",
+        };
 
         for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
                 if (strcmp(optarg, names[i]) == 0) {
@@ -73,7 +78,7 @@ static int set_mode(struct bench_options *o)
                         return 0;
                 }
         }
-        return cli_usage("--mode is fd, stat or ping, not '%s'", optarg);
+        return cli_usage("--mode is fd, stat, ping, copy, splice or auto, not '%s'", optarg);
 }
 
 static int set_duration(struct bench_options *o)
@@ -104,7 +109,7 @@ static int set_option(struct bench_options *o, struct source *from, int c)
         case OPT_DEPTH:
                 return set_unsigned("depth", 65536, &o->depth);
         case OPT_THREADS:
-                return set_unsigned("threads", 1024, &o->threads);
+                return set_unsigned("threads", THREADS_MAX, &o->threads);
         case OPT_DURATION:
                 return set_duration(o);
         case OPT_COUNT:
@@ -161,7 +166,10 @@ static int check(struct bench_options *o)
 {
         if (o->transient && (o->depth > 1 || o->connections > 1))
                 return cli_usage("--transient makes one request a connection, one at a time in each of --threads");
-        if (o->threads > o->connections && !o->transient)
+        if (bench_reads(o) && (o->depth > 1 || o->connections > THREADS_MAX))
+                return cli_usage("--mode copy, splice and auto make one request at a time on up to %d connections",
+                                 THREADS_MAX);
+        if (!o->transient && (bench_reads(o) || o->threads > o->connections))
                 o->threads = o->connections;
         return 0;
 }

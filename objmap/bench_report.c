@@ -32,6 +32,9 @@ static void print_json(const struct bench_options *o, const struct bench_result 
                r->requests, r->errors, seconds(r->elapsed_ns), ratio((double)r->requests, seconds(r->elapsed_ns)));
         printf(", \"latency_us\": {\"p50\": %.3f, \"p99\": %.3f, \"p99.9\": %.3f, \"max\": %.3f}",
                quantile_us(r, 0.5), quantile_us(r, 0.99), quantile_us(r, 0.999), us(r->latency.max));
+        if (bench_reads(o))
+                printf(", \"bytes\": %" PRIu64 ", \"bytes_per_second\": %.1f", r->bytes,
+                       ratio((double)r->bytes, seconds(r->elapsed_ns)));
         if (o->pid) {
                 printf(", \"server_cpu_us_per_request\": %.4f, \"requests_per_server_cpu_second\": %.1f",
                        ratio(us(r->cpu_ns), (double)r->requests), ratio((double)r->requests, seconds(r->cpu_ns)));
@@ -50,6 +53,9 @@ static void print_text(const struct bench_options *o, const struct bench_result 
                 printf(", the first: %s", cli_error_text(r->first_error));
         printf("\nlatency   p50 %.2f us, p99 %.2f us, p99.9 %.2f us, max %.2f us\n", quantile_us(r, 0.5),
                quantile_us(r, 0.99), quantile_us(r, 0.999), us(r->latency.max));
+        if (bench_reads(o))
+                printf("bytes     %" PRIu64 ", %.1f MB a second\n", r->bytes,
+                       ratio((double)r->bytes / 1e6, seconds(r->elapsed_ns)));
         if (!o->pid)
                 return;
         printf("server    %.3f us CPU a request, %.0f requests a CPU-second\n",

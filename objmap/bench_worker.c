@@ -78,6 +78,39 @@ static bool finished(struct worker *w, size_t in_flight, uint64_t now)
         return w->failed || now >= w->stop_ns || (!w->quota && !in_flight);
 }
 
+/* ---- bytes: a connection for each thread, one request at a time ---- */
+
+static int drop(void *userdata, const struct objmapper_object *object, uint64_t offset, const void *data, size_t n)
+{
+        struct worker *w = userdata;
+
+        w->result.bytes += n;
+        return 0;
+}
+
+static int read_next(struct worker *w, struct objmapper *om)
+{
+        static const int modes[] = {[BENCH_COPY] = OBJMAPPER_MODE_COPY, [BENCH_SPLICE] = OBJMAPPER_MODE_SPLICE,
+                                    [BENCH_AUTO] = OBJMAPPER_MODE_AUTO};
+        struct objmapper_read_options options = {.size = sizeof(options), .mode = modes[w->o->mode]};
+        size_t i = w->next_uri;
+
+        w->next_uri = i + 1 < w->o->uris.n ? i + 1 : 0;
+        return objmapper_read_cb(om, uris_text(&w->o->uris, i), drop, w, &options, NULL);
+}
+
+static void run_reading(struct worker *w)
+{
+        uint64_t start = objm_clock_ns(), now;
+        int r;
+
+        for (; w->quota && start < w->stop_ns; w->quota--, start = now) {
+                r = read_next(w, w->connection[0].om);
+                now = objm_clock_ns();
+                note(w, r, -1, now - start);
+        }
+}
+
 /* ---- one connection: the library waits, and spins where it pays ---- */
 
 static void run_one(struct worker *w)
@@ -190,8 +223,8 @@ static void one_transient(struct worker *w, uint64_t start)
 
         c.result = objmapper_connect(w->o->cli->socket, &options, &om);
         if (c.result == 0) {
-                c.result = submit(w, om, start);
-                if (c.result == 0 && objmapper_wait(om, &c, 1, 5000) != 1)
+                c.result = bench_reads(w->o) ? read_next(w, om) : submit(w, om, start);
+                if (c.result == 0 && !bench_reads(w->o) && objmapper_wait(om, &c, 1, 5000) != 1)
                         c.result = -ETIMEDOUT;
                 objmapper_free(om);
         }
@@ -214,6 +247,8 @@ void worker_run(struct worker *w)
         w->progress_ns = objm_clock_ns();
         if (w->o->transient)
                 run_transient(w);
+        else if (bench_reads(w->o))
+                run_reading(w);
         else if (w->n_connections == 1)
                 run_one(w);
         else

@@ -9,8 +9,8 @@
 #include <string.h>
 
 static const char help[] =
-        "Usage: objmap [OPTION...] get [-f] [-o FILE] URI\n"
-        "       objmap [OPTION...] cat URI...\n"
+        "Usage: objmap [OPTION...] get [-f] [-c] [-o FILE] [--mode MODE] [--range RANGE] URI\n"
+        "       objmap [OPTION...] cat [--mode MODE] [--range RANGE] URI...\n"
         "       objmap [OPTION...] stat [--json] URI...\n"
         "       objmap [OPTION...] ping [-c N]\n"
         "       objmap [OPTION...] bench [--uris FILE | --prefix PREFIX --tree DIR] [BENCH-OPTION...]\n"
@@ -21,7 +21,9 @@ static const char help[] =
         "  --help, --version\n"
         "\n"
         "get writes an object to a file, named as the URI's last part unless -o says otherwise ('-': standard\n"
-        "output); an existing file is overwritten with -f, --force only. See objmap(1) for bench.\n";
+        "output); an existing file is overwritten with -f, --force only, and one that get -c, --continue has begun\n"
+        "is gone on with. MODE is fd (the default), copy, splice or auto; RANGE is OFFSET or OFFSET-LAST, in bytes.\n"
+        "See objmap(1) for bench.\n";
 
 int cli_usage(const char *format, ...)
 {
@@ -54,6 +56,8 @@ const char *cli_error_text(int error)
                 return "the server cannot do that";
         case EPROTO:
                 return "the other end does not speak the protocol";
+        case ESTALE:
+                return "it changed while it was read";
         case EIO:
                 return "the server failed to read it";
         default:

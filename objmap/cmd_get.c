@@ -3,17 +3,20 @@
 
 #include "base/attr.h"
 #include "base/fd.h"
-#include "objmap/copy.h"
+#include "objmap/fetch.h"
+#include "objmap/resume.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 struct get_options {
-        const char *uri, *file;
-        bool force;
+        const char *file;
+        bool force, resume;
+        struct fetch fetch;
 };
 
 /* The part of @uri behind its last slash, NULL when that is no name for a file. */
@@ -24,29 +27,62 @@ static const char *last_segment(const char *uri)
         return *name && strcmp(name, ".") != 0 && strcmp(name, "..") != 0 ? name : NULL;
 }
 
+static int set_option(struct cli *cli, int c, struct get_options *o)
+{
+        switch (c) {
+        case 'o':
+                o->file = optarg;
+                return 0;
+        case 'f':
+                o->force = true;
+                return 0;
+        case 'c':
+                o->resume = true;
+                return 0;
+        case 'm':
+                o->fetch.mode = fetch_mode(optarg);
+                return o->fetch.mode < 0 ? cli_usage("--mode is fd, copy, splice or auto, not '%s'", optarg) : 0;
+        case 'r':
+                if (fetch_range(optarg, &o->fetch) == 0)
+                        return 0;
+                return cli_usage("--range is OFFSET or OFFSET-LAST, not '%s'", optarg);
+        default:
+                return cli_option(cli, c);
+        }
+}
+
 static int parse(struct cli *cli, int argc, char **argv, struct get_options *ret)
 {
         static const struct option options[] = {
-                {"output", required_argument, NULL, 'o'}, {"force", no_argument, NULL, 'f'}, CLI_LONG_OPTIONS, {0}};
-        struct get_options o = {0};
+                {"output", required_argument, NULL, 'o'}, {"force", no_argument, NULL, 'f'},
+                {"continue", no_argument, NULL, 'c'},     {"mode", required_argument, NULL, 'm'},
+                {"range", required_argument, NULL, 'r'},  CLI_LONG_OPTIONS, {0}};
+        struct get_options o = {.fetch.mode = OBJMAPPER_MODE_FD};
+        bool range = false;
         int c, r;
 
-        while ((c = getopt_long(argc, argv, "o:f", options, NULL)) != -1) {
-                if (c == 'o')
-                        o.file = optarg;
-                else if (c == 'f')
-                        o.force = true;
-                else if ((r = cli_option(cli, c)))
+        while ((c = getopt_long(argc, argv, "o:fc", options, NULL)) != -1) {
+                range = range || c == 'r';
+                if ((r = set_option(cli, c, &o)))
                         return r;
         }
         if (argc - optind != 1)
                 return cli_usage("get takes one URI");
-        o.uri = argv[optind];
-        if (!o.file && !(o.file = last_segment(o.uri)))
-                return cli_usage("'%s' has no last part to name a file after; use -o FILE", o.uri);
+        o.fetch.uri = argv[optind];
+        if (!o.file && !(o.file = last_segment(o.fetch.uri)))
+                return cli_usage("'%s' has no last part to name a file after; use -o FILE", o.fetch.uri);
+        if (o.resume && (range || strcmp(o.file, "-") == 0))
+                return cli_usage("--continue is for files and whole objects");
         *ret = o;
         return 0;
 }
+
+static int failed(const struct fetch *f, const char *file, int error)
+{
+        return cli_error(f->at_target ? file : f->uri, error);
+}
+
+/* ---- to the end or not at all ---- */
 
 /* Creates the file, or with -f opens the one (or the device) that is there. *@ret_new: it is ours to remove. */
 static int open_file(const struct get_options *o, bool *ret_new)
@@ -55,84 +91,223 @@ static int open_file(const struct get_options *o, bool *ret_new)
 
         *ret_new = fd >= 0;
         if (fd < 0 && errno == EEXIST && o->force)
-                fd = open(o->file, O_WRONLY | O_TRUNC | O_CLOEXEC);
+                fd = open(o->file, O_WRONLY | O_CLOEXEC);
         return fd;
 }
 
-/* Writes to the file; a new one that cannot be finished is not left behind. */
-static int write_file(const struct get_options *o, int from)
+struct target {
+        int fd;
+};
+
+/* A file that is there loses its content when there is something to replace it. */
+static int empty_target(struct fetch *f, const struct objmapper_object *object)
 {
+        const struct target *t = f->userdata;
+
+        if (ftruncate(t->fd, 0) == 0 || errno == EINVAL) /* a device has no length */
+                return 0;
+        f->at_target = true;
+        return -errno;
+}
+
+static int get_whole(struct objmapper *om, struct get_options *o)
+{
+        struct fetch *f = &o->fetch;
         bool new;
         int to objm_cleanup(objm_fd_closep) = open_file(o, &new);
+        struct target target = {to};
         int r;
 
         if (to < 0)
                 return cli_error(o->file, -errno);
-        r = copy_object(from, to);
-        if (r == 0 && close(objm_fd_steal(&to)) < 0)
+        f->begin = empty_target;
+        f->userdata = &target;
+        r = fetch(om, f, to);
+        if (r == 0 && close(objm_fd_steal(&to)) < 0) {
                 r = -errno;
+                f->at_target = true;
+        }
         if (r == 0)
                 return CLI_OK;
         if (new)
                 unlink(o->file);
-        return cli_error(o->file, r);
+        return failed(f, o->file, r);
 }
 
-static int copy_out(const char *uri, int from)
-{
-        int r = copy_object(from, STDOUT_FILENO);
+/* ---- in as many goes as it takes ---- */
 
-        return r < 0 ? cli_error(uri, r) : CLI_OK;
+struct continued {
+        struct resume resume;
+        int fd;
+        bool new;   /* the file is ours to remove */
+        bool begun; /* what the file is a part of is on record */
+};
+
+/* Opens what is there, or a new file. The size tells how much of it there is. */
+static int open_part(const struct get_options *o, struct continued *c, uint64_t *ret_size)
+{
+        off_t size;
+
+        c->fd = open(o->file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        c->new = c->fd >= 0;
+        if (c->fd < 0 && errno == EEXIST)
+                c->fd = open(o->file, O_WRONLY | O_CLOEXEC);
+        if (c->fd < 0)
+                return -errno;
+        size = lseek(c->fd, 0, SEEK_END);
+        if (size < 0)
+                return -errno;
+        *ret_size = (uint64_t)size;
+        return 0;
+}
+
+/* Finds out which part is missing. An empty file is as good as none. */
+static int plan(struct get_options *o, struct continued *c)
+{
+        uint64_t size = 0, version = 0;
+        int r = open_part(o, c, &size), known;
+
+        if (r < 0)
+                return cli_error(o->file, r);
+        if (c->new)
+                return CLI_OK;
+        known = resume_load(&c->resume, &version);
+        if (known < 0 && known != -ENOENT)
+                return cli_error(c->resume.path, known);
+        if (known == -ENOENT && size && !o->force) {
+                fprintf(stderr, "objmap: %s: it is complete or something else, there is no %s; -f overwrites it\n",
+                        o->file, c->resume.path);
+                return CLI_FAILED;
+        }
+        if (known == 0 && version) {
+                o->fetch.offset = size;
+                o->fetch.version = version;
+                c->begun = true;
+        } else if (known == 0) {
+                fprintf(stderr, "objmap: %s: it is a part of another object, starting again\n", o->file);
+        }
+        return CLI_OK;
+}
+
+/* The old content goes before the record of the new one comes: what is on record is never said of other bytes. */
+static int begin_part(struct fetch *f, const struct objmapper_object *object)
+{
+        struct continued *c = f->userdata;
+        int r = 0;
+
+        if (f->version)
+                return 0;
+        f->at_target = true;
+        if (ftruncate(c->fd, 0) < 0)
+                return -errno;
+        if (object->version)
+                r = resume_save(&c->resume, object->version);
+        else
+                resume_forget(&c->resume);
+        if (r < 0)
+                return r;
+        c->begun = object->version != 0;
+        f->at_target = false;
+        return 0;
+}
+
+static int fetch_part(struct objmapper *om, struct get_options *o, struct continued *c)
+{
+        struct fetch *f = &o->fetch;
+        int r;
+
+        f->begin = begin_part;
+        f->userdata = c;
+        if (lseek(c->fd, (off_t)f->offset, SEEK_SET) < 0)
+                return -errno;
+        r = fetch(om, f, c->fd);
+        if (r != -ESTALE || !f->version)
+                return r;
+        fprintf(stderr, "objmap: %s: the object has changed, starting again\n", o->file);
+        f->offset = f->version = 0;
+        return lseek(c->fd, 0, SEEK_SET) < 0 ? -errno : fetch(om, f, c->fd);
+}
+
+static int run_continued(struct objmapper *om, struct get_options *o, struct continued *c)
+{
+        int r = plan(o, c);
+
+        if (r)
+                return r;
+        r = fetch_part(om, o, c);
+        if (close(objm_fd_steal(&c->fd)) < 0 && r == 0) {
+                r = -errno;
+                o->fetch.at_target = true;
+        }
+        if (r == 0) {
+                resume_forget(&c->resume);
+                return CLI_OK;
+        }
+        if (c->new && !c->begun)
+                unlink(o->file);
+        return failed(&o->fetch, o->file, r);
+}
+
+static int get_continued(struct objmapper *om, struct get_options *o)
+{
+        struct continued c = {.fd = -1};
+        int r = resume_init(&c.resume, o->file, o->fetch.uri);
+
+        if (r < 0)
+                return cli_error(o->file, r);
+        r = run_continued(om, o, &c);
+        objm_fd_close(c.fd);
+        resume_deinit(&c.resume);
+        return r;
+}
+
+/* ---- */
+
+static int copy_out(struct objmapper *om, struct fetch *f)
+{
+        int r = fetch(om, f, STDOUT_FILENO);
+
+        return r < 0 ? cli_error(f->uri, r) : CLI_OK;
 }
 
 int cmd_get(struct cli *cli, int argc, char **argv)
 {
         struct objmapper_options options = {.depth = 1};
-        struct objmapper_object object;
         struct get_options o = {0};
         struct objmapper *om;
         int r = parse(cli, argc, argv, &o);
 
         if (r || (r = cli_connect(cli, &options, &om)))
                 return r;
-        r = objmapper_get(om, o.uri, &object);
+        if (strcmp(o.file, "-") == 0)
+                r = copy_out(om, &o.fetch);
+        else
+                r = o.resume ? get_continued(om, &o) : get_whole(om, &o);
         objmapper_free(om);
-        if (r < 0)
-                return cli_error(o.uri, r);
-        r = strcmp(o.file, "-") == 0 ? copy_out(o.uri, object.fd) : write_file(&o, object.fd);
-        objm_fd_close(object.fd);
-        return r;
-}
-
-static int cat_one(struct objmapper *om, const char *uri)
-{
-        struct objmapper_object object;
-        int r = objmapper_get(om, uri, &object);
-
-        if (r < 0)
-                return cli_error(uri, r);
-        r = copy_out(uri, object.fd);
-        objm_fd_close(object.fd);
         return r;
 }
 
 int cmd_cat(struct cli *cli, int argc, char **argv)
 {
-        static const struct option options[] = {CLI_LONG_OPTIONS, {0}};
+        static const struct option options[] = {
+                {"mode", required_argument, NULL, 'm'}, {"range", required_argument, NULL, 'r'}, CLI_LONG_OPTIONS, {0}};
         struct objmapper_options connect_options = {.depth = 1};
+        struct get_options o = {.fetch.mode = OBJMAPPER_MODE_FD};
         struct objmapper *om;
         int c, r, status = CLI_OK;
 
         while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
-                if ((r = cli_option(cli, c)))
+                if ((r = set_option(cli, c, &o)))
                         return r;
         if (optind == argc)
                 return cli_usage("cat takes at least one URI");
         if ((r = cli_connect(cli, &connect_options, &om)))
                 return r;
-        for (int i = optind; i < argc; i++)
-                if ((r = cat_one(om, argv[i])))
+        for (int i = optind; i < argc; i++) {
+                o.fetch.uri = argv[i];
+                if ((r = copy_out(om, &o.fetch)))
                         status = r;
+        }
         objmapper_free(om);
         return status;
 }

@@ -3,6 +3,7 @@
 
 #include "base/fd.h"
 #include "objmapperd/exchange.h"
+#include "objmapperd/transfer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -57,6 +58,11 @@ void connection_close(struct connection *c)
 
         if (c->dead)
                 return;
+        if (c->lent) {
+                c->doomed = true;
+                transfer_abort(c);
+                return;
+        }
         c->dead = true;
         if (w->hot == c)
                 w->hot = NULL;
@@ -73,6 +79,8 @@ void connection_close(struct connection *c)
 
 static enum worker_wait wait_kind(const struct connection *c)
 {
+        if (c->lent)
+                return WORKER_WAIT_BODY;
         if (c->jobs)
                 return WORKER_WAIT_JOB;
         if (exchange_unsent(c))
@@ -118,7 +126,7 @@ static void settle(struct connection *c, bool progress)
         if ((c->end_of_input && !exchange_blocked(c)) || drained(c))
                 c->closing = true;
         if ((c->closing && !exchange_unsent(c) && !c->jobs) || over_budget(c) ||
-            objm_loop_set(&w->loop, &c->source, wanted_events(c)) < 0)
+            (!c->lent && objm_loop_set(&w->loop, &c->source, wanted_events(c)) < 0))
                 connection_close(c);
         else
                 wait_for(c, wait_kind(c), progress);
@@ -137,7 +145,7 @@ static void on_events(struct objm_source *source, uint32_t events)
         struct connection *c = objm_container_of(source, struct connection, source);
         struct worker *w = c->worker;
 
-        if (c->dead)
+        if (c->dead || c->lent)
                 return;
         if (events & (EPOLLHUP | EPOLLERR)) {
                 connection_close(c);
@@ -191,6 +199,45 @@ void connection_on_reply(struct connection *c, struct reply *reply)
         if (!c->dead)
                 exchange_resume(c);
         settle(c, true);
+}
+
+void connection_on_return(struct connection *c, int result, struct reply *reply)
+{
+        c->source.events = 0;
+        if (result < 0 || c->doomed || objm_loop_add(&c->worker->loop, &c->source) < 0) {
+                if (reply)
+                        objm_fd_close(reply->fd);
+                connection_close(c);
+                return;
+        }
+        if (reply)
+                exchange_reply(c, reply);
+        else
+                exchange_count(c);
+        if (!c->dead)
+                exchange_resume(c);
+        settle(c, true);
+}
+
+void connection_set_wide(struct connection *c, bool wide)
+{
+        int size = wide ? CONNECTION_SNDBUF_WIDE : CONNECTION_SNDBUF;
+
+        if (c->wide != wide)
+                (void)setsockopt(c->source.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+        c->wide = wide;
+}
+
+void connection_expire(struct connection *c)
+{
+        struct worker *w = c->worker;
+
+        if (!c->lent || (!c->doomed && transfer_is_slow(c, w->snapshot->config->request_ns)))
+                connection_close(c);
+        if (c->lent) {
+                c->since = w->now;
+                objm_list_move_tail(&w->waiting[WORKER_WAIT_BODY], &c->link);
+        }
 }
 
 void connection_drain(struct connection *c)

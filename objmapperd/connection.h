@@ -20,8 +20,13 @@
 #define CONNECTION_SNDBUF    2304
 #define CONNECTION_BATCH_MAX 112
 
+/* The same for bodies, in which nothing but bytes is in flight. */
+#define CONNECTION_SNDBUF_WIDE (128 * 1024)
+
 /* Requests of one connection that may be with the pool at a time. */
 #define CONNECTION_JOBS_MAX 16
+
+struct transfer;
 
 struct connection {
         struct objm_source source;
@@ -39,10 +44,14 @@ struct connection {
         uint16_t queued_fds; /* of `out`, as counted in the server */
         uint8_t batch_limit; /* replies in a message */
         uint8_t wait;        /* enum worker_wait */
+        struct transfer *lent; /* not NULL: the socket is the pool's */
+        uint32_t inline_limit; /* bytes; 0: the client takes no bytes for a descriptor */
+        bool wide;           /* the send buffer is large, for bodies */
         bool want_write;     /* the socket was full: nothing of the batch went */
         bool refuse_fds;     /* the kernel takes no more of our descriptors: answer without */
         bool end_of_input;   /* the client has shut down its side */
         bool closing;        /* close once everything has left */
+        bool doomed;         /* to be closed when it is no longer lent */
         bool dead;           /* closed; kept for the events and jobs that still name it */
         struct objm_mail arrival;
 };
@@ -67,6 +76,15 @@ void connection_polled(struct connection *c, ssize_t received);
 
 /* A reply that was worked out in another thread. Takes reply->fd. */
 void connection_on_reply(struct connection *c, struct reply *r);
+
+/* The pool has sent a body (result 0, @r NULL) or failed to, or has a reply of another kind, whose fd is taken. */
+void connection_on_return(struct connection *c, int result, struct reply *r);
+
+/* Sets the send buffer for bodies, or for descriptors. */
+void connection_set_wide(struct connection *c, bool wide);
+
+/* What it waited for has not come in time. */
+void connection_expire(struct connection *c);
 
 /* The worker drains: works on what has arrived, then ends; at once when nothing has. */
 void connection_drain(struct connection *c);

@@ -47,18 +47,23 @@ static size_t put_metadata(uint8_t *meta, size_t cap, const struct reply *r)
         return dialect_put_times(meta, cap, at, &r->info);
 }
 
-static void put(struct objm_batch *b, const struct reply *r)
+void dialect_put(const struct dialect *d, struct objm_batch *b, const struct reply *r)
 {
-        uint8_t meta[DIALECT_REPLY_MAX - OBJM_V1_RESPONSE_HEADER];
-        struct objm_v1_response rs = {.status = r->status, .metadata = meta};
-        size_t n;
+        size_t n = d->encode(b->data + b->len, objm_batch_room(b), r);
 
-        rs.metadata_len = (uint16_t)put_metadata(meta, sizeof(meta), r);
-        n = objm_v1_response_encode(b->data + b->len, objm_batch_room(b), &rs);
         assert(n);
         b->len += n;
         if (r->fd >= 0)
                 objm_batch_add_fd(b, r->fd);
+}
+
+static size_t encode(uint8_t *buf, size_t cap, const struct reply *r)
+{
+        uint8_t meta[DIALECT_REPLY_MAX - OBJM_V1_RESPONSE_HEADER];
+        struct objm_v1_response rs = {.status = r->status, .metadata = meta, .content_len = r->body ? r->body_len : 0};
+
+        rs.metadata_len = (uint16_t)put_metadata(meta, sizeof(meta), r);
+        return objm_v1_response_encode(buf, cap, &rs);
 }
 
 static int send_apart(struct objm_batch *b, int sock, struct objm_outq *q)
@@ -72,5 +77,5 @@ static int queue_apart(struct objm_batch *b, struct objm_outq *q)
 }
 
 const struct dialect dialect_v1 = {
-        .next = next, .put = put, .send = send_apart, .queue = queue_apart, .ordered = true, .batch_limit = 1,
+        .next = next, .encode = encode, .send = send_apart, .queue = queue_apart, .ordered = true, .batch_limit = 1,
 };

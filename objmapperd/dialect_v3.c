@@ -3,7 +3,6 @@
 
 #include "protocol/v3.h"
 
-#include <assert.h>
 
 static enum objm_decode next(const uint8_t *buf, size_t len, struct request *ret, size_t *ret_used)
 {
@@ -17,6 +16,9 @@ static enum objm_decode next(const uint8_t *buf, size_t len, struct request *ret
                 .uri = rq.uri, .uri_len = rq.uri_len, .if_version = rq.if_version,
                 .conditional = rq.flags & OBJM_V3_RQ_IF_VERSION,
                 .want_metadata = rq.flags & OBJM_V3_RQ_METADATA,
+                .range_offset = rq.flags & OBJM_V3_RQ_RANGE ? rq.range_offset : 0,
+                .range_length = rq.flags & OBJM_V3_RQ_RANGE ? rq.range_length : 0,
+                .inline_limit = rq.inline_limit,
         };
         return d;
 }
@@ -28,26 +30,22 @@ static size_t put_metadata(uint8_t *meta, size_t cap, const struct reply *r)
         return r->info.version ? dialect_put_times(meta, cap, 0, &r->info) : 0;
 }
 
-static void put(struct objm_batch *b, const struct reply *r)
+static size_t encode(uint8_t *buf, size_t cap, const struct reply *r)
 {
         uint8_t meta[DIALECT_REPLY_MAX - OBJM_V3_RESPONSE_HEADER];
         struct objm_v3_response rs = {
-                .status = r->status, .op = r->op, .mode = r->mode, .id = r->id, .n_fds = r->fd >= 0,
+                .status = r->status, .op = r->op, .mode = r->mode, .id = r->id, .n_fds = r->fd >= 0 && !r->body,
                 .flags = r->not_modified ? OBJM_V3_RS_NOT_MODIFIED : 0,
                 .size = r->info.size, .version = r->info.version, .metadata = meta,
+                .body_len = r->body ? r->body_len : 0,
         };
-        size_t n;
 
         if (r->want_metadata)
                 rs.metadata_len = (uint16_t)put_metadata(meta, sizeof(meta), r);
-        n = objm_v3_response_encode(b->data + b->len, objm_batch_room(b), &rs);
-        assert(n);
-        b->len += n;
-        if (r->fd >= 0)
-                objm_batch_add_fd(b, r->fd);
+        return objm_v3_response_encode(buf, cap, &rs);
 }
 
 const struct dialect dialect_v3 = {
-        .next = next, .put = put, .send = objm_batch_send, .queue = objm_batch_queue, .ordered = false,
+        .next = next, .encode = encode, .send = objm_batch_send, .queue = objm_batch_queue, .ordered = false,
         .batch_limit = OBJM_V3_FDS_MAX,
 };

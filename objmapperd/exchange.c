@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "objmapperd/hello.h"
 #include "objmapperd/task.h"
+#include "objmapperd/transfer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@ enum step {
         STEP_REPLY, /* a reply is in the batch */
         STEP_LAST,  /* the same, and no request can follow it */
         STEP_TASK,  /* the request is for another thread */
+        STEP_BODY,  /* the reply is followed by an object's bytes */
         STEP_GREETED,
         STEP_MORE,
 };
@@ -30,7 +32,7 @@ struct stretch {
 
 bool exchange_unsent(const struct connection *c)
 {
-        return c->want_write || !objm_outq_empty(&c->out);
+        return c->want_write || c->lent || !objm_outq_empty(&c->out);
 }
 
 bool exchange_blocked(const struct connection *c)
@@ -76,7 +78,8 @@ static void keep(struct connection *c, const uint8_t *rest, size_t len)
 /* How many more may be answered when @pending replies are still to leave. */
 static uint32_t requests_left(const struct connection *c, unsigned pending)
 {
-        uint32_t limit = c->worker->snapshot->requests_per_connection, used = c->served + c->jobs + pending;
+        uint32_t limit = c->worker->snapshot->requests_per_connection;
+        uint32_t used = c->served + c->jobs + !!c->lent + pending;
 
         return !limit ? UINT32_MAX : used < limit ? limit - used : 0;
 }
@@ -98,13 +101,16 @@ static bool full(const struct connection *c, const struct stretch *s)
 static void flush(struct connection *c, struct stretch *s)
 {
         struct objm_batch *b = &c->worker->batch;
-        int r = s->replies ? c->dialect->send(b, c->source.fd, &c->out) : 0;
+        int r;
 
+        if (b->n_fds)
+                connection_set_wide(c, false);
+        r = s->replies ? c->dialect->send(b, c->source.fd, &c->out) : 0;
         if (r == 0) {
                 c->served += s->replies;
                 c->refuse_fds = c->refuse_fds && !s->replies;
                 c->closing = c->closing || s->last || !requests_left(c, 0);
-                c->want_write = full(c, s);
+                c->want_write = c->want_write || full(c, s);
                 s->mark = s->at;
         } else {
                 objm_batch_clear(b);
@@ -122,29 +128,37 @@ static void flush(struct connection *c, struct stretch *s)
 
 static void put(struct connection *c, struct stretch *s, const struct reply *r)
 {
-        c->dialect->put(&c->worker->batch, r);
+        dialect_put(c->dialect, &c->worker->batch, r);
         s->replies++;
 }
 
+/* The smaller of what the client has said at first and says now. */
+static uint32_t inline_limit(const struct connection *c, const struct request *rq)
+{
+        return rq->inline_limit && rq->inline_limit < c->inline_limit ? rq->inline_limit : c->inline_limit;
+}
+
 /* Looks at the request at s->at; runs it if that can be done here and now. */
-static enum step next(struct connection *c, struct stretch *s, struct request *rq, size_t *used)
+static enum step next(struct connection *c, struct stretch *s, struct request *rq, struct reply *reply, size_t *used)
 {
         struct worker *w = c->worker;
         struct request_context ctx = {.snapshot = w->snapshot, .peer = &c->peer, .nowait = true,
                                       .refuse_fds = c->refuse_fds};
         enum objm_decode d;
-        struct reply reply;
 
         if (!c->dialect)
                 return hello_answer(c, s->buf + s->at, s->len - s->at, used) ? STEP_GREETED : STEP_MORE;
         d = c->dialect->next(s->buf + s->at, s->len - s->at, rq, used);
         if (d == OBJM_DECODE_MORE)
                 return STEP_MORE;
+        rq->inline_limit = inline_limit(c, rq);
         if (d == OBJM_DECODE_OK && w->server->model->execution == OBJM_EXECUTE_SPAWN && request_uses_store(rq))
                 return STEP_TASK;
-        if (request_run(&ctx, rq, &reply) == REQUEST_COLD)
+        if (request_run(&ctx, rq, reply) == REQUEST_COLD)
                 return STEP_TASK;
-        put(c, s, &reply);
+        if (reply->body)
+                return STEP_BODY;
+        put(c, s, reply);
         return d == OBJM_DECODE_BAD ? STEP_LAST : STEP_REPLY;
 }
 
@@ -158,12 +172,44 @@ static void start_task(struct connection *c, struct stretch *s, const struct req
         if (s->at != here || exchange_blocked(c))
                 return;
         s->at += used;
-        if (task_start(c, rq) == 0) {
+        if ((request_may_have_body(rq) ? transfer_start(c, rq) : task_start(c, rq)) == 0) {
                 s->mark = s->at;
                 return;
         }
+        if (c->dead)
+                return;
         busy = request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "too much work is waiting");
         put(c, s, &busy);
+}
+
+/* As start_task(). Takes reply->fd; when the request has to wait it is run again. */
+static void send_body(struct connection *c, struct stretch *s, const struct request *rq, struct reply *reply,
+                      size_t used)
+{
+        size_t here = s->at;
+        int r;
+
+        flush(c, s);
+        if (s->at != here || exchange_blocked(c)) {
+                objm_fd_close(reply->fd);
+                return;
+        }
+        r = transfer_send(c, reply);
+        if (r < 0)
+                objm_fd_close(reply->fd);
+        if (r == -EAGAIN || c->dead) {
+                c->want_write = true;
+                return;
+        }
+        s->at += used;
+        if (r == -EBUSY) {
+                *reply = request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "too much work is waiting");
+                put(c, s, reply);
+                return;
+        }
+        s->mark = s->at;
+        if (r == 0)
+                exchange_count(c);
 }
 
 static bool batch_full(const struct connection *c, const struct stretch *s)
@@ -176,11 +222,14 @@ static bool batch_full(const struct connection *c, const struct stretch *s)
 static bool take_request(struct connection *c, struct stretch *s)
 {
         struct request rq;
+        struct reply reply;
         size_t used = 0, end;
-        enum step step = next(c, s, &rq, &used);
+        enum step step = next(c, s, &rq, &reply, &used);
 
         if (step == STEP_TASK)
                 start_task(c, s, &rq, used);
+        else if (step == STEP_BODY)
+                send_body(c, s, &rq, &reply, used);
         else if (step != STEP_MORE)
                 s->at += used;
         if (step == STEP_GREETED) {
@@ -221,7 +270,7 @@ void exchange_serve(struct connection *c, ssize_t received)
 
 void exchange_resume(struct connection *c)
 {
-        int r = objm_outq_send(&c->out, c->source.fd);
+        int r = c->lent ? 0 : objm_outq_send(&c->out, c->source.fd);
 
         if (r < 0 && r != -EAGAIN) {
                 connection_close(c);
@@ -238,9 +287,18 @@ static int send_or_queue(struct connection *c)
         struct objm_batch *b = &c->worker->batch;
         int r = -EAGAIN;
 
-        if (!exchange_unsent(c))
+        if (!exchange_unsent(c)) {
+                if (b->n_fds)
+                        connection_set_wide(c, false);
                 r = c->dialect->send(b, c->source.fd, &c->out);
+        }
         return r == -EAGAIN ? c->dialect->queue(b, &c->out) : r;
+}
+
+void exchange_count(struct connection *c)
+{
+        c->served++;
+        c->closing = c->closing || !requests_left(c, 0);
 }
 
 void exchange_reply(struct connection *c, struct reply *reply)
@@ -250,12 +308,12 @@ void exchange_reply(struct connection *c, struct reply *reply)
         struct reply refusal;
         int r;
 
-        c->dialect->put(b, reply);
+        dialect_put(c->dialect, b, reply);
         r = send_or_queue(c);
         if (r == -ETOOMANYREFS) {
                 objm_batch_clear(b);
                 refusal = request_refuse(&rq, OBJM_STATUS_UNAVAILABLE, "too many descriptors in flight");
-                c->dialect->put(b, &refusal);
+                dialect_put(c->dialect, b, &refusal);
                 r = send_or_queue(c);
         }
         objm_batch_clear(b);
@@ -263,6 +321,5 @@ void exchange_reply(struct connection *c, struct reply *reply)
                 connection_close(c);
                 return;
         }
-        c->served++;
-        c->closing = c->closing || !requests_left(c, 0);
+        exchange_count(c);
 }

@@ -26,6 +26,9 @@ void exchange_serve(struct connection *c, ssize_t received);
 /* The socket takes more, or a job is done: sends what waits and works on the input that was kept. */
 void exchange_resume(struct connection *c);
 
+/* One more reply has left; the last one that this connection gets closes it. */
+void exchange_count(struct connection *c);
+
 /* Sends one reply, or queues it. Takes reply->fd. May close the connection. */
 void exchange_reply(struct connection *c, struct reply *r);
 

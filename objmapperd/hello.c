@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "objmapperd/hello.h"
 
+#include "objmapperd/transfer.h"
 #include "protocol/v3.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
 
-#define CAPABILITIES OBJM_V3_CAP_FD_BATCH
+#define CAPABILITIES (OBJM_V3_CAP_FD_BATCH | OBJM_V3_CAP_INLINE | OBJM_V3_CAP_COPY)
 
 static uint8_t instance[OBJM_V3_INSTANCE]; /* const after hello_init() */
 
@@ -30,6 +31,10 @@ static void settle(struct connection *c, const struct objm_v3_hello *h, struct o
         ret->uri_max = (uint16_t)config->uri_length;
         ret->fds_max = ret->capabilities & OBJM_V3_CAP_FD_BATCH ? OBJM_V3_FDS_MAX : 1;
         c->batch_limit = (uint8_t)at_most(ret->fds_max, CONNECTION_BATCH_MAX);
+        if (ret->capabilities & OBJM_V3_CAP_INLINE)
+                ret->inline_limit = at_most(h->inline_limit ? h->inline_limit : OBJM_V3_INLINE_DEFAULT,
+                                            TRANSFER_INLINE_MAX);
+        c->inline_limit = ret->inline_limit;
         c->jobs_max = (uint16_t)at_most(ret->in_flight, CONNECTION_JOBS_MAX);
 }
 

@@ -72,12 +72,13 @@ static int run_stat(const struct request_context *ctx, const struct request *rq,
         return 0;
 }
 
+/* @refuse_fds concerns what is to be passed; of auto that is not known before the object is. */
 static int grant(const struct request_context *ctx, const struct request *rq, struct reply *ret)
 {
         struct objm_object_info info;
         int fd, r;
 
-        if (ctx->refuse_fds) {
+        if (ctx->refuse_fds && rq->mode != OBJM_MODE_COPY && rq->mode != OBJM_MODE_SPLICE) {
                 *ret = request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "too many descriptors in flight");
                 return 0;
         }
@@ -103,18 +104,38 @@ static void withhold_known(const struct request *rq, struct reply *r)
         r->not_modified = true;
 }
 
+/* The bytes from the range's start, as many as there are. */
+static void make_body(const struct request *rq, uint8_t mode, struct reply *r)
+{
+        uint64_t size = r->info.size, at = rq->range_offset < size ? rq->range_offset : size;
+
+        r->mode = mode;
+        r->body = true;
+        r->body_at = at;
+        r->body_len = rq->range_length && rq->range_length < size - at ? rq->range_length : size - at;
+}
+
+/* Small objects cost less as bytes than as a descriptor that has to be read. */
+static uint8_t pick_mode(const struct request *rq, const struct reply *r)
+{
+        if (rq->mode != OBJM_MODE_AUTO)
+                return rq->mode;
+        return rq->inline_limit && r->info.size <= rq->inline_limit ? OBJM_MODE_INLINE : OBJM_MODE_FD;
+}
+
 static int run_get(const struct request_context *ctx, const struct request *rq, struct reply *ret)
 {
-        int r;
+        uint8_t mode;
+        int r = grant(ctx, rq, ret);
 
-        if (rq->mode != OBJM_MODE_FD && rq->mode != OBJM_MODE_AUTO) {
-                *ret = request_refuse(rq, OBJM_STATUS_UNSUPPORTED, "only descriptors are served");
-                return 0;
-        }
-        r = grant(ctx, rq, ret);
-        if (r == 0 && rq->conditional)
+        if (r != 0 || ret->status != OBJM_STATUS_OK)
+                return r;
+        if (rq->conditional)
                 withhold_known(rq, ret);
-        return r;
+        mode = pick_mode(rq, ret);
+        if (ret->fd >= 0 && mode != OBJM_MODE_FD)
+                make_body(rq, mode, ret);
+        return 0;
 }
 
 static int run_ping(const struct request_context *ctx, const struct request *rq, struct reply *ret)
@@ -141,6 +162,12 @@ bool request_uses_store(const struct request *rq)
         const struct operation *op = find(rq);
 
         return rq->status == OBJM_STATUS_OK && op && op->uses_store;
+}
+
+bool request_may_have_body(const struct request *rq)
+{
+        return rq->op == OBJM_V3_OP_GET && (rq->mode == OBJM_MODE_COPY || rq->mode == OBJM_MODE_SPLICE ||
+                                            (rq->mode == OBJM_MODE_AUTO && rq->inline_limit));
 }
 
 int request_run(const struct request_context *ctx, const struct request *rq, struct reply *ret)

@@ -19,6 +19,8 @@ struct request {
         uint16_t uri_len;
         uint32_t id;
         uint64_t if_version; /* with conditional */
+        uint64_t range_offset, range_length; /* of the body, bytes; length 0: to the end */
+        uint32_t inline_limit; /* auto: objects up to this size come as bytes; 0: none */
         const uint8_t *uri;  /* borrowed */
 };
 
@@ -26,7 +28,9 @@ struct reply {
         uint8_t op, mode, status;
         bool not_modified, want_metadata;
         uint32_t id;
-        int fd;           /* owned; -1: none */
+        int fd;           /* owned; -1: none. To be passed, unless body is set */
+        bool body;        /* fd is to be read and its bytes sent: body_len from body_at on */
+        uint64_t body_at, body_len;
         const char *text; /* static, says more than the status; may be NULL */
         struct objm_object_info info; /* with status OK; version 0: none */
 };
@@ -44,6 +48,9 @@ enum {
 
 /* True when the operation looks objects up; such requests run in a thread of their own under thread-per-request. */
 bool request_uses_store(const struct request *rq);
+
+/* True when the answer may be an object's bytes. */
+bool request_may_have_body(const struct request *rq);
 
 /* Runs it to completion. 0, or REQUEST_COLD with *ret untouched. */
 int request_run(const struct request_context *ctx, const struct request *rq, struct reply *ret) objm_must_check;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* While one connection is polled directly, every so many looks go to all of them. */
 #define LOOKS_PER_EPOLL 8
@@ -50,7 +51,7 @@ static void expire(struct worker *w)
 {
         for (unsigned i = 0; i < WORKER_WAIT_MAX; i++)
                 for (uint64_t d = due(w, i); d && d <= w->now; d = due(w, i))
-                        connection_close(objm_list_first(&w->waiting[i], struct connection, link));
+                        connection_expire(objm_list_first(&w->waiting[i], struct connection, link));
 }
 
 /* No event and no job names them any more. */
@@ -182,8 +183,11 @@ static int worker_new(struct server *s, struct worker **ret)
 
         if (!w)
                 return -ENOMEM;
-        *w = (struct worker){.server = s, .drain_mail.deliver = on_drain, .stop_mail.deliver = on_stop,
-                              .wake_mail.deliver = on_wake};
+        memset(w, 0, offsetof(struct worker, batch.data)); /* not the buffers: pages that are not used cost nothing */
+        w->server = s;
+        w->drain_mail.deliver = on_drain;
+        w->stop_mail.deliver = on_stop;
+        w->wake_mail.deliver = on_wake;
         for (unsigned i = 0; i < WORKER_WAIT_MAX; i++)
                 objm_list_init(&w->waiting[i]);
         objm_list_init(&w->dead);

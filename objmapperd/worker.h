@@ -16,6 +16,7 @@
 
 /* One request at least; as many pipelined ones as fit. */
 #define WORKER_RX_BYTES (16 * 1024)
+#define WORKER_TX_BYTES (64 * 1024 + 256)
 
 /* What a connection waits for. Each list is in the order of connection.since, so its head is due first. */
 enum worker_wait {
@@ -23,6 +24,7 @@ enum worker_wait {
         WORKER_WAIT_REST,    /* of a partial request: timeouts.request, from its first byte */
         WORKER_WAIT_PEER,    /* to read its replies: timeouts.request, from the last it took */
         WORKER_WAIT_JOB,     /* ours: no timeout */
+        WORKER_WAIT_BODY,    /* to take a body: looked at every timeouts.request */
         WORKER_WAIT_MAX,
 };
 
@@ -54,6 +56,7 @@ struct worker {
 
         struct objm_batch batch;
         uint8_t rx[WORKER_RX_BYTES];
+        uint8_t tx[WORKER_TX_BYTES]; /* a small body and its head */
 };
 
 /* Starts a thread of the fixed set. */

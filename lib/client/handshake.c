@@ -10,10 +10,12 @@ size_t objm_hello_encode(const struct objmapper *om, void *buf, size_t cap)
 {
         struct objm_v3_hello hello = {
                 .version = OBJM_V3_VERSION,
-                .capabilities = om->flags & OBJMAPPER_NO_BATCH ? 0 : OBJM_V3_CAP_FD_BATCH,
+                .capabilities = OBJM_V3_CAP_INLINE | OBJM_V3_CAP_COPY,
                 .in_flight = om->slots.depth,
         };
 
+        if (!(om->flags & OBJMAPPER_NO_BATCH))
+                hello.capabilities |= OBJM_V3_CAP_FD_BATCH;
         return objm_v3_hello_encode(buf, cap, &hello);
 }
 
@@ -27,6 +29,7 @@ static void take_reply(struct objmapper *om, const struct objm_v3_hello_reply *r
                 objm_session_fail(om, reply->status ? objm_status_errno(reply->status) : -EPROTO);
         } else {
                 memcpy(om->instance, reply->instance, sizeof(om->instance));
+                om->capabilities = reply->capabilities;
                 objm_session_ready(om, &objm_wire_v3, reply->in_flight ? reply->in_flight : 1);
         }
 }

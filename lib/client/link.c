@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 
 #define OUT_START 512
-#define IN_MIN    2048
+#define IN_MIN    20480 /* a reply with the default of an inline body comes at once */
 #define IN_MAX    65536
 
 _Static_assert(IN_MIN > OBJM_V1_RESPONSE_MAX + 1 && IN_MIN > OBJM_V3_RESPONSE_MAX, "a reply must fit whole");
@@ -82,10 +82,21 @@ int objm_link_send(struct objm_link *l)
         return 0;
 }
 
-ssize_t objm_link_recv(struct objm_link *l)
+ssize_t objm_link_recv_into(struct objm_link *l, void *buf, size_t len)
 {
         size_t n_fds;
         bool lost;
+        ssize_t n;
+
+        n = objm_fdpass_recv(l->sock, buf, len, objm_fdqueue_end(&l->fds), OBJM_FDPASS_MAX, &n_fds, &lost);
+        if (n <= 0)
+                return n ? n : -ECONNRESET;
+        l->fds_lost = l->fds_lost || lost;
+        return objm_fdqueue_push(&l->fds, n_fds) ? n : -EPROTO;
+}
+
+ssize_t objm_link_recv(struct objm_link *l)
+{
         ssize_t n;
         int r;
 
@@ -93,11 +104,8 @@ ssize_t objm_link_recv(struct objm_link *l)
         r = objm_bytequeue_reserve(&l->in, l->in.cap - objm_bytequeue_len(&l->in), l->in.cap);
         if (r < 0)
                 return r;
-        n = objm_fdpass_recv(l->sock, objm_bytequeue_end(&l->in), objm_bytequeue_room(&l->in),
-                             objm_fdqueue_end(&l->fds), OBJM_FDPASS_MAX, &n_fds, &lost);
-        if (n <= 0)
-                return n ? n : -ECONNRESET;
-        objm_bytequeue_push(&l->in, (size_t)n);
-        l->fds_lost = l->fds_lost || lost;
-        return objm_fdqueue_push(&l->fds, n_fds) ? n : -EPROTO;
+        n = objm_link_recv_into(l, objm_bytequeue_end(&l->in), objm_bytequeue_room(&l->in));
+        if (n > 0)
+                objm_bytequeue_push(&l->in, (size_t)n);
+        return n;
 }

@@ -38,4 +38,7 @@ int objm_link_send(struct objm_link *l) objm_must_check;
  */
 ssize_t objm_link_recv(struct objm_link *l) objm_must_check;
 
+/* The same, with the bytes going to @buf, past `in`, which has to be empty. */
+ssize_t objm_link_recv_into(struct objm_link *l, void *buf, size_t n) objm_must_check;
+
 #endif

@@ -6,7 +6,8 @@
  *
  * Threads: a `struct objmapper` (a handle) belongs to one thread at a time; different handles share nothing. A handle
  * taken along by fork(2) belongs to the parent: in the child every call but objmapper_free() reconnects first.
- * Errors: 0 or a positive count is success, a negative value is -errno. Nothing is printed, no signal is raised.
+ * Errors: 0 or a positive count is success, a negative value is -errno. Nothing is printed, no signal is raised
+ * (but see objmapper_read_to_fd()).
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -48,6 +49,20 @@ struct objmapper_object {
         int64_t mtime;    /* seconds since 1970; -1: unknown */
 };
 
+enum objmapper_mode {
+        OBJMAPPER_MODE_AUTO,   /* the server picks; small objects come at once, with the reply */
+        OBJMAPPER_MODE_FD,     /* the server passes a descriptor, which the library reads */
+        OBJMAPPER_MODE_COPY,   /* the server sends the bytes */
+        OBJMAPPER_MODE_SPLICE, /* the same, moved inside the kernel where that can be */
+};
+
+struct objmapper_read_options {
+        size_t size;             /* sizeof(struct objmapper_read_options), so that it can grow */
+        int mode;                /* enum objmapper_mode */
+        uint64_t offset, length; /* bytes of the object; length 0: to its end */
+        uint64_t if_version;     /* not 0: read nothing if the object still has this version */
+};
+
 struct objmapper_completion {
         uint64_t user_data;
         int result; /* 0 or -errno, as of the blocking call */
@@ -73,6 +88,28 @@ int objmapper_get(struct objmapper *om, const char *uri, struct objmapper_object
 int objmapper_get_if_changed(struct objmapper *om, const char *uri, uint64_t version, struct objmapper_object *ret);
 int objmapper_stat(struct objmapper *om, const char *uri, struct objmapper_object *ret);
 int objmapper_ping(struct objmapper *om);
+
+/*
+ * Blocking too: an object's bytes, however they come. @options and @ret may be NULL; ret->fd is -1. Reading behind the
+ * end is not an error, it reads nothing. The timeout is for each wait without any progress. A connection that breaks
+ * in the middle is made again and reading goes on where it was; -ESTALE: the object has changed meanwhile;
+ * -ECONNRESET: nobody can tell whether it has (version 1). Fewer bytes than the object had are never a success. A read
+ * that ends early gives the connection up, which under OBJMAPPER_NO_RECONNECT is the end of the handle. -EOPNOTSUPP:
+ * the server does not send bytes; in version 1, not from an offset.
+ *
+ * read() fills at most @n >= 1 bytes at @buf and returns how many; it begins anew where the others return -ESTALE. On
+ * failure the buffer's content is undefined. read_to_fd() writes to @fd, at its offset, waiting where it would block;
+ * write(2) may raise SIGPIPE. read_cb() calls @fn for each piece, in order, with the object and the piece's offset in
+ * it; a value other than 0 stops and is returned. @fn must not use @om.
+ */
+typedef int (*objmapper_read_fn)(void *userdata, const struct objmapper_object *object, uint64_t offset,
+                                 const void *data, size_t n);
+ssize_t objmapper_read(struct objmapper *om, const char *uri, void *buf, size_t n,
+                       const struct objmapper_read_options *options, struct objmapper_object *ret);
+int objmapper_read_to_fd(struct objmapper *om, const char *uri, int fd, const struct objmapper_read_options *options,
+                         struct objmapper_object *ret);
+int objmapper_read_cb(struct objmapper *om, const char *uri, objmapper_read_fn fn, void *userdata,
+                      const struct objmapper_read_options *options, struct objmapper_object *ret);
 
 /*
  * Gets @n objects with many requests in flight. @done is called once for each, in any order, with the index into

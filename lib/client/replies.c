@@ -4,6 +4,7 @@
 #include "base/fd.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/stat.h>
 
 /* The request that @r answers. An answer of version 1 that nobody asked for is how a server says that it is full. */
@@ -20,6 +21,16 @@ static int find_slot(struct objmapper *om, const struct objm_reply *r, struct ob
         return 0;
 }
 
+static bool granted(const struct objm_slot *s, const struct objm_reply *r)
+{
+        return s->op == OBJM_V3_OP_GET && r->status == OBJM_STATUS_OK && !r->object.not_modified;
+}
+
+static bool wants_fd(const struct objm_slot *s, const struct objm_reply *r)
+{
+        return granted(s, r) && (s->asked == OBJM_MODE_FD || (s->asked == OBJM_MODE_AUTO && r->mode == OBJM_MODE_FD));
+}
+
 /* One descriptor with a granted object, none with anything else. */
 static bool right_fds(const struct objm_slot *s, const struct objm_reply *r)
 {
@@ -27,7 +38,19 @@ static bool right_fds(const struct objm_slot *s, const struct objm_reply *r)
                 return true; /* the decoder has seen to it */
         if (r->object.not_modified && !s->if_version)
                 return false;
-        return r->n_fds == (s->op == OBJM_V3_OP_GET && r->status == OBJM_STATUS_OK && !r->object.not_modified);
+        return r->n_fds == wants_fd(s, r);
+}
+
+/* As many bytes as the range and the size make, with what was asked for as a body, and none with anything else. */
+static bool right_body(const struct objm_slot *s, const struct objm_reply *r)
+{
+        uint64_t size = r->object.size, at = s->range_offset < size ? s->range_offset : size, len = size - at;
+
+        if (!r->has_id)
+                return true; /* the decoder has seen to it */
+        if (!granted(s, r) || r->n_fds)
+                return !r->body_len;
+        return r->body_len == (s->range_length && s->range_length < len ? s->range_length : len);
 }
 
 /* Version 1 says size and time in metadata, or not at all: then the descriptor knows. */
@@ -62,13 +85,14 @@ static int take_one(struct objmapper *om, unsigned *lost)
         size_t used;
         int e;
 
-        d = om->wire->decode(objm_bytequeue_front(in), objm_bytequeue_len(in), &r, &used);
+        d = om->wire->decode(objm_bytequeue_front(in), objm_bytequeue_len(in), objm_slots_first(&om->slots.sent), &r,
+                             &used);
         if (d != OBJM_DECODE_OK)
                 return d == OBJM_DECODE_MORE ? 0 : -EPROTO;
         e = find_slot(om, &r, &s);
         if (e < 0)
                 return e;
-        if (!right_fds(s, &r))
+        if (!right_fds(s, &r) || !right_body(s, &r))
                 return -EPROTO;
         e = r.n_fds ? take_fd(om, &r) : objm_status_errno(r.status);
         if (e == -EPROTO && r.n_fds)
@@ -77,6 +101,7 @@ static int take_one(struct objmapper *om, unsigned *lost)
         if (s->op == OBJM_V3_OP_STAT)
                 r.object.fd = objm_fd_close(r.object.fd);
         objm_bytequeue_pop(in, used);
+        s->body_len = om->body_left = r.body_len;
         objm_slots_complete(&om->slots, s, e, &r.object);
         return 1;
 }
@@ -120,9 +145,9 @@ void objm_replies_receive(struct objmapper *om)
         unsigned lost = 0, n = 0;
         int r = 0;
 
-        while (objm_bytequeue_len(&om->link.in) && (r = take_one(om, &lost)) > 0)
+        while (!om->body_left && objm_bytequeue_len(&om->link.in) && (r = take_one(om, &lost)) > 0)
                 n++;
-        if (!objm_bytequeue_len(&om->link.in))
+        if (!om->body_left && !objm_bytequeue_len(&om->link.in))
                 r = objm_fdqueue_len(&om->link.fds) ? -EPROTO : 0;
         if (n)
                 objm_backoff_reset(&om->backoff);
@@ -133,4 +158,38 @@ void objm_replies_receive(struct objmapper *om)
         } else if (om->link.fds_lost) {
                 resync(om, lost);
         }
+}
+
+static ssize_t take_arrived(struct objm_bytequeue *in, void *buf, size_t n)
+{
+        if (n > objm_bytequeue_len(in))
+                n = objm_bytequeue_len(in);
+        memcpy(buf, objm_bytequeue_front(in), n);
+        objm_bytequeue_pop(in, n);
+        return (ssize_t)n;
+}
+
+ssize_t objm_replies_take_body(struct objmapper *om, void *buf, size_t n)
+{
+        ssize_t r;
+
+        if (!om->body_left)
+                return -ECONNRESET;
+        if (n > om->body_left)
+                n = (size_t)om->body_left;
+        if (objm_bytequeue_len(&om->link.in))
+                r = take_arrived(&om->link.in, buf, n);
+        else
+                r = objm_link_recv_into(&om->link, buf, n);
+        if (r == -EAGAIN)
+                return r;
+        if (r < 0) {
+                objm_session_drop(om, (int)r);
+                return r == -EPROTO ? r : -ECONNRESET;
+        }
+        om->body_left -= (uint64_t)r;
+        /* A descriptor may come with the last bytes of a body and its reply behind them, later. */
+        if (!om->body_left && objm_bytequeue_len(&om->link.in))
+                objm_replies_receive(om);
+        return r;
 }

@@ -14,6 +14,7 @@ static void schedule(struct objmapper *om)
 static void close_link(struct objmapper *om, int error)
 {
         objm_link_close(&om->link);
+        om->body_left = 0;
         om->state = OBJM_SESSION_DOWN;
         om->error = error;
 }
@@ -181,6 +182,11 @@ static bool encode_one(struct objmapper *om, struct objm_slot *s)
                 objm_slots_fail(&om->slots, s, r);
                 return true;
         }
+        s->asked = om->wire->mode(s, om->capabilities);
+        if (!s->asked) {
+                objm_slots_fail(&om->slots, s, -EOPNOTSUPP);
+                return true;
+        }
         n = om->wire->encode(objm_bytequeue_end(out), objm_bytequeue_room(out), s, objm_slots_id(&om->slots, s));
         if (!n) {
                 objm_slots_fail(&om->slots, s, -EOPNOTSUPP);
@@ -208,7 +214,7 @@ bool objm_session_receive(struct objmapper *om)
 {
         ssize_t n;
 
-        if (om->state == OBJM_SESSION_DOWN)
+        if (om->state == OBJM_SESSION_DOWN || om->body_left)
                 return false;
         n = objm_link_recv(&om->link);
         if (n == -EAGAIN)

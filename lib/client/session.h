@@ -36,6 +36,8 @@ struct objmapper {
         uint64_t retry_at;            /* DOWN: objm_clock_ns() of the next attempt */
         unsigned generation;          /* connections made */
         unsigned granted;             /* READY: requests the server takes in flight */
+        uint64_t capabilities;        /* READY in version 3: granted */
+        uint64_t body_left;           /* READY: what is to be received next are so many bytes of a body */
         int error;      /* 0 or -errno: why there is no connection */
         int dead;       /* 0 or -errno: OBJMAPPER_NO_RECONNECT, and the connection is lost */
         unsigned flags; /* enum objmapper_flags */
@@ -82,12 +84,20 @@ void objm_hello_receive(struct objmapper *om);
 void objm_replies_receive(struct objmapper *om);
 
 /*
+ * Receives 1 to @n bytes of the body that has been announced. -EAGAIN; -ECONNRESET: the connection is lost, or no body
+ * is left on it; -EPROTO. Whoever does not want the rest of a body drops the connection.
+ */
+ssize_t objm_replies_take_body(struct objmapper *om, void *buf, size_t n) objm_must_check;
+
+/*
  * wait.c: run the machine, sleeping, until a request is done or the connection READY. 0; -ETIMEDOUT at @deadline
  * (objm_clock_ns()). wait_done: -ENODATA when nothing is in flight. wait_ready: the reason when it is in vain, and at
  * the deadline the last one.
  */
 int objm_wait_done(struct objmapper *om, uint64_t deadline);
 int objm_wait_ready(struct objmapper *om, uint64_t deadline);
+/* objm_replies_take_body(), sleeping until it has some. -ETIMEDOUT at the deadline. */
+ssize_t objm_wait_body(struct objmapper *om, void *buf, size_t n, uint64_t deadline);
 /* Now plus @timeout_ms, or the end of time for -1. */
 uint64_t objm_wait_deadline(int timeout_ms);
 

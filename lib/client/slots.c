@@ -2,6 +2,8 @@
 #include "client/slots.h"
 
 #include "base/fd.h"
+#include "protocol/status.h"
+#include "protocol/v3.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -81,9 +83,25 @@ int objm_slots_add(struct objm_slots *t, uint8_t op, const void *uri, size_t len
         s->op = op;
         s->user_data = user_data;
         s->if_version = if_version;
+        s->mode = OBJM_MODE_FD;
+        s->range_offset = s->range_length = 0;
         s->sends = 0;
         t->n_used++;
         objm_list_move_tail(&t->queued, &s->node);
+        return 0;
+}
+
+int objm_slots_add_read(struct objm_slots *t, const struct objm_slots_read *read, const void *uri, size_t len)
+{
+        struct objm_slot *s;
+        int r = objm_slots_add(t, OBJM_V3_OP_GET, uri, len, 0, read->if_version);
+
+        if (r < 0)
+                return r;
+        s = slot_of(t->queued.prev);
+        s->mode = read->mode;
+        s->range_offset = read->range_offset;
+        s->range_length = read->range_length;
         return 0;
 }
 

@@ -24,13 +24,22 @@ struct objm_slot {
         struct objm_list node;
         uint64_t user_data;
         uint64_t if_version; /* get only; 0: none */
+        uint64_t range_offset, range_length; /* of a body; both 0: all of it, length 0: to the end */
+        uint64_t body_len;   /* when done: bytes of the body that follow on the connection */
         char *uri;           /* owned, not terminated */
         uint16_t uri_len, uri_cap, generation;
         uint8_t op;   /* enum objm_v3_op, in every version of the protocol */
+        uint8_t mode; /* of a get: enum objm_mode, as wanted */
+        uint8_t asked; /* what was sent instead, when the server does not know `mode` */
         uint8_t sends; /* how often it went out in vain */
         bool on_wire, abandoned;
         int result;                     /* when done */
         struct objmapper_object object; /* when done; owns object.fd */
+};
+
+struct objm_slots_read {
+        uint8_t mode; /* enum objm_mode */
+        uint64_t range_offset, range_length, if_version;
 };
 
 struct objm_slots {
@@ -51,6 +60,9 @@ void objm_slots_deinit(struct objm_slots *t);
 /* Queues a request; copies @uri. 0; -EAGAIN: no slot is free; -ENOMEM. */
 int objm_slots_add(struct objm_slots *t, uint8_t op, const void *uri, size_t len, uint64_t user_data,
                    uint64_t if_version) objm_must_check;
+/* The same for a get that may be answered with a body. */
+int objm_slots_add_read(struct objm_slots *t, const struct objm_slots_read *read, const void *uri, size_t len)
+        objm_must_check;
 
 /* The oldest of a list, or NULL. */
 struct objm_slot *objm_slots_first(struct objm_list *list);

@@ -67,6 +67,20 @@ int objm_wait_done(struct objmapper *om, uint64_t deadline)
         }
 }
 
+ssize_t objm_wait_body(struct objmapper *om, void *buf, size_t n, uint64_t deadline)
+{
+        uint64_t now;
+        ssize_t r;
+
+        while ((r = objm_replies_take_body(om, buf, n)) == -EAGAIN) {
+                now = objm_clock_ns();
+                if (now >= deadline)
+                        return -ETIMEDOUT;
+                sleep_until(om, deadline, now);
+        }
+        return r;
+}
+
 /* What to say after the deadline. EAGAIN was a backlog without room. */
 static int in_vain(int error)
 {

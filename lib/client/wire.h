@@ -10,10 +10,12 @@
 struct objm_reply {
         uint8_t status;
         uint8_t n_fds;
+        uint8_t mode;                   /* with has_id: how the object comes */
         bool has_id;                    /* version 3; in version 1 replies come in the order of the requests */
         uint8_t op;                     /* with has_id */
         uint32_t id;                    /* with has_id */
         bool has_size;                  /* object.size is known */
+        uint64_t body_len;              /* bytes that follow */
         struct objmapper_object object; /* without the descriptor */
 };
 
@@ -21,10 +23,16 @@ struct objm_wire {
         int version;
         /* The longest encoded request with a URI of @uri_len bytes. */
         size_t (*request_size)(size_t uri_len);
-        /* Writes the request; 0: it does not fit, or this version has no such operation. */
+        /* What to ask for in place of s->mode where the server grants @capabilities; 0: it cannot serve that. */
+        uint8_t (*mode)(const struct objm_slot *s, uint64_t capabilities);
+        /* Writes the request, in mode s->asked; 0: it does not fit, or this version has no such operation. */
         size_t (*encode)(void *buf, size_t cap, const struct objm_slot *s, uint32_t id);
-        /* Reads the reply at the start of @buf; MORE and BAD as in status.h, nothing is set then. */
-        enum objm_decode (*decode)(const uint8_t *buf, size_t len, struct objm_reply *ret, size_t *ret_used);
+        /*
+         * Reads the reply at the start of @buf, up to its body; MORE and BAD as in status.h, nothing is set then.
+         * @first, or NULL, is the oldest request that has been sent.
+         */
+        enum objm_decode (*decode)(const uint8_t *buf, size_t len, const struct objm_slot *first,
+                                   struct objm_reply *ret, size_t *ret_used);
 };
 
 extern const struct objm_wire objm_wire_v1, objm_wire_v3;

@@ -8,26 +8,38 @@ static size_t request_size(size_t uri_len)
         return OBJM_V3_REQUEST_HEADER + uri_len;
 }
 
+/* The server picks where it can do more than pass descriptors. */
+static uint8_t mode(const struct objm_slot *s, uint64_t capabilities)
+{
+        if (s->mode == OBJM_MODE_AUTO)
+                return capabilities & (OBJM_V3_CAP_INLINE | OBJM_V3_CAP_COPY) ? OBJM_MODE_AUTO : OBJM_MODE_FD;
+        return s->mode == OBJM_MODE_FD || capabilities & OBJM_V3_CAP_COPY ? s->mode : OBJM_MODE_NONE;
+}
+
 static size_t encode(void *buf, size_t cap, const struct objm_slot *s, uint32_t id)
 {
         struct objm_v3_request r = {
                 .op = s->op,
-                .mode = s->op == OBJM_V3_OP_GET ? OBJM_MODE_FD : OBJM_MODE_NONE,
+                .mode = s->op == OBJM_V3_OP_GET ? s->asked : OBJM_MODE_NONE,
                 .id = id,
                 .uri = (const uint8_t *)s->uri,
                 .uri_len = s->uri_len,
                 .if_version = s->if_version,
+                .range_offset = s->range_offset,
+                .range_length = s->range_length,
         };
 
         if (s->if_version)
                 r.flags |= OBJM_V3_RQ_IF_VERSION;
+        if (s->range_offset || s->range_length)
+                r.flags |= OBJM_V3_RQ_RANGE;
         if (s->op == OBJM_V3_OP_STAT)
                 r.flags |= OBJM_V3_RQ_METADATA;
         return objm_v3_request_encode(buf, cap, &r);
 }
 
-/* No request of ours asks for a body. */
-static enum objm_decode decode(const uint8_t *buf, size_t len, struct objm_reply *ret, size_t *ret_used)
+static enum objm_decode decode(const uint8_t *buf, size_t len, const struct objm_slot *first, struct objm_reply *ret,
+                               size_t *ret_used)
 {
         struct objm_v3_response r;
         struct objm_reply reply;
@@ -40,15 +52,15 @@ static enum objm_decode decode(const uint8_t *buf, size_t len, struct objm_reply
         reply = (struct objm_reply){
                 .status = r.status,
                 .n_fds = r.n_fds,
+                .mode = r.mode,
                 .has_id = true,
                 .op = r.op,
                 .id = r.id,
                 .has_size = true,
+                .body_len = r.body_len,
                 .object = {.fd = -1, .size = r.size, .version = r.version, .mtime = -1,
                            .not_modified = !!(r.flags & OBJM_V3_RS_NOT_MODIFIED)},
         };
-        if (r.body_len)
-                return OBJM_DECODE_BAD;
         if (r.metadata_len && objm_wire_metadata(r.metadata, r.metadata_len, &reply) < 0)
                 return OBJM_DECODE_BAD;
         *ret = reply;
@@ -56,4 +68,4 @@ static enum objm_decode decode(const uint8_t *buf, size_t len, struct objm_reply
         return OBJM_DECODE_OK;
 }
 
-const struct objm_wire objm_wire_v3 = {3, request_size, encode, decode};
+const struct objm_wire objm_wire_v3 = {3, request_size, mode, encode, decode};

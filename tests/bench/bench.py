@@ -152,6 +152,7 @@ def thousand(report, work, tree, uris, rounds):
     report.target('1000 connections over the floor', ratio(v['objmapperd'], v['floor (epoll)']), 0.8, False)
 
 
+BODIES = {'1 KB': 1 << 10, '64 KB': 1 << 16, '1 MB': 1 << 20, '100 MB': 100 << 20}
 SIZES = {'1 KB': 1 << 10, '64 KB': 1 << 16, '1 MB': 1 << 20, '100 MB': 100 << 20, '1 GB': 1 << 30}
 
 
@@ -217,10 +218,37 @@ def models(report, work, tree, uris, rounds):
                         f'{median["p99_ns"] / 1e3:10.1f}{median["per_cpu"] / 1e3:18.1f}{median["kb"]:14.0f}')
 
 
+def bodies(report, work, tree, rounds):
+    """A thread a connection with blocking calls is the floor; here both CPUs are everybody's."""
+    client = os.path.join(BUILD, 'bench', 'body_client')
+    path = os.path.join(work, 'floor-body.sock')
+    floor_server = server([os.path.join(BUILD, 'bench', 'floor_body'), path, tree], path, None)
+    d, dpath = daemon(work, 'bodies', tree, cpu=None)
+    for name, size in BODIES.items():
+        with open(os.path.join(tree, 'body-' + name.replace(' ', '')), 'wb') as f:
+            for _ in range(-(-size // (1 << 20))):
+                f.write(os.urandom(min(size, 1 << 20)))
+
+    def run(where, mode, clients, name):
+        argv = [client, where, str(clients), '0.3', mode, '/body-' + name.replace(' ', '')]
+        out = json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE, timeout=60).stdout)
+        return out['bytes'] / out['seconds']
+
+    with floor_server, d:
+        for mode, what in (('2', 'copy over read and write'), ('3', 'splice over sendfile')):
+            for clients in (1, 8):
+                for name in BODIES:
+                    pairs = [(run(path, mode, clients, name), run(dpath, mode, clients, name)) for _ in range(rounds)]
+                    report.line(f'  floor {spread([a for a, _ in pairs], 1e-6, 0)} MB/s, objmapperd '
+                                f'{spread([b for _, b in pairs], 1e-6, 0)} MB/s')
+                    report.target(f'{what}, {name}, clients: {clients}',
+                                  statistics.median(b / a for a, b in pairs), 0.95, False)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--rounds', type=int, default=7)
-    parser.add_argument('--only', help='comma-separated parts: depth1, depth64, thousand, sizes, onecpu, models')
+    parser.add_argument('--only', help='comma-separated parts: depth1, depth64, thousand, sizes, onecpu, bodies, models')
     parser.add_argument('--json', help='write the targets to this file')
     args = parser.parse_args()
     if len(CPUS) < 2:
@@ -239,6 +267,7 @@ def main():
             'thousand': lambda: thousand(report, work, tree, uris, args.rounds),
             'sizes': lambda: sizes(report, work, tree, args.rounds),
             'onecpu': lambda: one_cpu(report, work, tree, uris, args.rounds),
+            'bodies': lambda: bodies(report, work, tree, max(3, args.rounds // 2)),
             'models': lambda: models(report, work, tree, uris, max(3, args.rounds // 2)),
         }
         for name in args.only.split(',') if args.only else parts:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Clients for versions 1 and 3: a queue of bytes, a queue of descriptors, matched by counting.
+"""Clients for versions 1 and 3: a queue of bytes, a queue of descriptors, matched by counting; bodies whole or in
+pieces.
 
 socket.recv_fds() of Python 3.11 drops its flags, hence recv_with_fds().
 """
@@ -45,6 +46,7 @@ class Reply(NamedTuple):
     flags: int = 0
     metadata: bytes = b""
     body: bytes = b""
+    body_len: int = 0
 
     def entries(self):
         return p.metadata(self.metadata)
@@ -52,6 +54,13 @@ class Reply(NamedTuple):
     def close(self):
         if self.fd >= 0:
             os.close(self.fd)
+
+    def content(self):
+        """The object's bytes, however they came; closes the descriptor."""
+        if self.fd < 0:
+            return self.body
+        with open(self.fd, "rb") as file:
+            return file.read()
 
 
 class Client:
@@ -112,6 +121,21 @@ class Client:
         self.at += n
         return data
 
+    def pieces(self, n):
+        """Yields the next n bytes as they come; memory stays small."""
+        while n:
+            if len(self.buf) == self.at:
+                self.buf, self.at = bytearray(), 0
+                self.fill()
+            piece = bytes(self.buf[self.at : self.at + n])
+            self.at += len(piece)
+            n -= len(piece)
+            yield piece
+
+    def reply(self):
+        r = self.head()
+        return r._replace(body=self.take(r.body_len)) if r.body_len else r
+
     def message(self, decode):
         while True:
             found = decode(self.buf, self.at)
@@ -148,14 +172,20 @@ class V1(Client):
         self.send(data)
         return len(uris)
 
-    def reply(self):
+    def ask_each(self, requests):
+        """Pipelines (uri, mode) pairs in one send."""
+        self.modes.extend(mode for _, mode in requests)
+        self.send(b"".join(p.v1_request_encode(p.V1Request(mode, as_bytes(uri))) for uri, mode in requests))
+
+    def head(self):
+        """A reply but for its body, whose body_len bytes are to be taken next."""
         r = self.message(p.v1_response_decode)
         mode = self.modes.popleft() if self.modes else p.FD
         if r.status != p.OK:
             assert r.content_len == 0
             return Reply(r.status, metadata=r.metadata)
         if mode != p.FD:
-            return Reply(r.status, size=r.content_len, metadata=r.metadata, body=self.take(r.content_len))
+            return Reply(r.status, size=r.content_len, metadata=r.metadata, body_len=r.content_len)
         assert r.content_len == 0
         assert self.take(1) == b"\x58"
         assert self.fds, "granted, but no descriptor came with the byte"
@@ -191,13 +221,18 @@ class V3(Client):
         self.send(b"".join(p.request_encode(p.Request(p.GET, mode, id=i, uri=as_bytes(u))) for i, u in enumerate(uris)))
         return len(uris)
 
-    def reply(self):
+    def ask_each(self, requests):
+        """Pipelines (uri, mode) pairs in one send with ids 0..n-1."""
+        self.send(b"".join(p.request_encode(p.Request(p.GET, mode, id=i, uri=as_bytes(uri)))
+                           for i, (uri, mode) in enumerate(requests)))
+
+    def head(self):
+        """A reply but for its body, whose body_len bytes are to be taken next."""
         r = self.message(p.response_decode)
-        body = self.take(r.body_len)
         assert r.n_fds <= 1, "no operation of this version returns more than one descriptor"
         assert len(self.fds) >= r.n_fds, "a reply was complete before its descriptor"
         fd = self.fds.popleft() if r.n_fds else -1
-        return Reply(r.status, fd, r.size, r.version, r.id, r.op, r.mode, r.flags, r.metadata, body)
+        return Reply(r.status, fd, r.size, r.version, r.id, r.op, r.mode, r.flags, r.metadata, body_len=r.body_len)
 
     def get(self, uri, mode=p.FD, **fields):
         rid = self.ask(uri, mode, **fields)

@@ -144,12 +144,15 @@ def test_empty_uri(served, version):
         assert status_of(c, "/a.txt") == p.OK
 
 
-def test_copy_and_splice_are_not_there(served, version):
-    with served.connect(version) as c:
+def test_kinds_and_names_as_bytes(start, odd, version):
+    """Copy and splice refuse what a descriptor is refused for, and send no byte of it."""
+    daemon = start({"/": odd.path})
+    with daemon.connect(version) as c:
         for mode in (p.COPY, p.SPLICE):
-            r = c.get("/a.txt", mode=mode)
-            assert (r.status, r.fd, r.body) == (p.UNSUPPORTED, -1, b"")
-        assert status_of(c, "/a.txt") == p.OK
+            for uri, status in REFUSED:
+                r = c.get(uri, mode=mode)
+                assert (r.status, r.fd, r.body_len) == (status, -1, 0), uri
+            assert c.get("/a.txt", mode=mode).body == b"hello\n"
 
 
 def test_unknown_mode_of_version_1(served):

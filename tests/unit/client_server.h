@@ -203,15 +203,20 @@ struct request {
         uint8_t buf[OBJM_V3_REQUEST_MAX];
 };
 
-static inline void say_hello(int sock, uint32_t in_flight, uint8_t instance)
+static inline void grant(int sock, uint32_t in_flight, uint8_t instance, uint64_t capabilities)
 {
         struct objm_v3_hello_reply reply = {.version = 3, .in_flight = in_flight, .uri_max = OBJM_URI_MAX,
-                                            .fds_max = 253, .capabilities = OBJM_V3_CAP_FD_BATCH};
+                                            .fds_max = 253, .capabilities = capabilities};
         uint8_t buf[OBJM_V3_HELLO_REPLY];
 
         memset(reply.instance, instance, sizeof(reply.instance));
         CHECK(objm_v3_hello_reply_encode(buf, sizeof(buf), &reply) == sizeof(buf));
         send_bytes(sock, buf, sizeof(buf));
+}
+
+static inline void say_hello(int sock, uint32_t in_flight, uint8_t instance)
+{
+        grant(sock, in_flight, instance, OBJM_V3_CAP_FD_BATCH);
 }
 
 static inline bool read_hello(int sock)

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJM_TRANSPORT_BODY_H
+#define OBJM_TRANSPORT_BODY_H
+/*
+ * The bytes of an object on their way to a socket: a head, then a range of a file, sent a piece at a time without ever
+ * waiting for the peer. Copied through a buffer, or spliced by the kernel (sendfile(2), which moves the pages through a
+ * pipe that belongs to this one call). What is spliced and not yet received is the file's own pages: a file that is
+ * overwritten in place changes under it. Use copy for such trees.
+ */
+#include "base/attr.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define OBJM_BODY_HEAD_MAX 192
+
+struct objm_body {
+        int fd; /* owned; private to this transfer */
+        bool splice;
+        uint8_t head_len, head_sent;
+        uint8_t head[OBJM_BODY_HEAD_MAX];
+        uint64_t at, left; /* in the file, bytes */
+};
+
+enum {
+        OBJM_BODY_MORE = 1, /* the piece is sent, the socket would take another */
+};
+
+/*
+ * Sends up to about @quantum bytes, at most once around @cap of @buf (unused for splice) a system call. 0: all is sent;
+ * OBJM_BODY_MORE; -EAGAIN: the socket is full; -ENODATA: the file ended before the promised length (nothing is padded:
+ * close the connection); -EPIPE, -ECONNRESET and others: the connection is over. SIGPIPE must be ignored: sendfile(2)
+ * has no MSG_NOSIGNAL. Reading the file may wait for a disk.
+ */
+int objm_body_send(struct objm_body *b, int sock, size_t quantum, void *buf, size_t cap) objm_must_check;
+
+void objm_body_deinit(struct objm_body *b);
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJMAP_FETCH_H
+#define OBJMAP_FETCH_H
+/*
+ * An object's bytes into a descriptor, in any mode: through the descriptor that the daemon passes, inside the kernel
+ * where that can be, or as the daemon sends them.
+ */
+#include "client/objmapper.h"
+#include <stdbool.h>
+
+struct fetch {
+        const char *uri;
+        int mode;                /* enum objmapper_mode */
+        uint64_t offset, length; /* length 0: to the end */
+        uint64_t version;        /* not 0: of this version only, and with a byte at the offset or ending there */
+        int (*begin)(struct fetch *f, const struct objmapper_object *object); /* before the first byte; or NULL */
+        void *userdata;          /* of begin() */
+        bool at_target;          /* set: what failed was writing */
+};
+
+/* 0, -ESTALE: not that version, or it changed meanwhile; what @f->begin returned; or another negative errno. */
+int fetch(struct objmapper *om, struct fetch *f, int to);
+
+/* The mode called @name, or -1. */
+int fetch_mode(const char *name);
+
+/* "OFFSET", "OFFSET-" or "OFFSET-LAST", LAST being the last byte itself. 0 or -1. */
+int fetch_range(const char *text, struct fetch *f);
+
+#endif

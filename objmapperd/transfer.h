@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJMAPPERD_TRANSFER_H
+#define OBJMAPPERD_TRANSFER_H
+/*
+ * A request whose answer is the object's bytes, and the connection lent to the pool for as long as that takes. Small
+ * objects that are in the page cache are sent by the worker itself. Otherwise the worker stops watching the socket, the
+ * pool sends a quantum at a time, waits for the socket among its other work, and gives the connection back by mail.
+ * Meanwhile the worker does nothing to the socket but shut it down; what other requests of the connection come to waits
+ * in its queue.
+ */
+#include "objmapperd/connection.h"
+
+/* Bodies up to this size are tried in the worker. */
+#define TRANSFER_INLINE_MAX (64 * 1024)
+
+/* A client that takes fewer bytes in a timeouts.request than this rate makes is cut off. */
+#define TRANSFER_MIN_RATE (64 * 1024) /* bytes a second */
+
+struct transfer;
+
+enum {
+        TRANSFER_LENT = 1,
+};
+
+/*
+ * Sends head and body of @r. 0: done, reply->fd is closed. TRANSFER_LENT: the pool goes on, or the connection is being
+ * closed; reply->fd is taken. -EAGAIN: the socket is full; -EBUSY: too much waits for the pool: nothing is sent and
+ * reply->fd is still the caller's.
+ */
+int transfer_send(struct connection *c, struct reply *r) objm_must_check;
+
+/* Lends the connection with a request that needs the disk even to be looked up. 0, or -EBUSY, -ENOMEM: not taken. */
+int transfer_start(struct connection *c, const struct request *rq) objm_must_check;
+
+/* The pool gives up soon and the connection comes back to be closed. */
+void transfer_abort(struct connection *c);
+
+/* Has the client taken enough since the last call, a timeouts.request ago? */
+bool transfer_is_slow(struct connection *c, uint64_t window_ns);
+
+#endif

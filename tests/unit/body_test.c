@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+#include "transport/body.h"
+
+#include "base/fd.h"
+#include "resources.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define CAP      (64 * 1024)
+#define FILE_MAX (1024 * 1024)
+#define QUANTUM  (256 * 1024)
+
+static uint8_t content[FILE_MAX], buf[CAP], got[FILE_MAX + OBJM_BODY_HEAD_MAX];
+
+struct pair {
+        int ours, theirs;
+};
+
+static struct pair new_pair(int sndbuf)
+{
+        int sv[2];
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv), 0);
+        assert_int_equal(setsockopt(sv[0], SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf)), 0);
+        return (struct pair){sv[0], sv[1]};
+}
+
+static void close_pair(struct pair p)
+{
+        objm_fd_close(p.ours);
+        objm_fd_close(p.theirs);
+}
+
+static int file_of(size_t size)
+{
+        int fd = new_file();
+
+        for (size_t i = 0; i < size; i++)
+                content[i] = (uint8_t)rand();
+        assert_int_equal(write(fd, content, size), size);
+        return fd;
+}
+
+static struct objm_body new_body(bool splice, int take_fd, size_t head, uint64_t at, uint64_t len)
+{
+        struct objm_body b = {.fd = take_fd, .splice = splice, .head_len = (uint8_t)head, .at = at, .left = len};
+
+        for (size_t i = 0; i < head; i++)
+                b.head[i] = (uint8_t)~i;
+        return b;
+}
+
+/* Appends what has arrived, up to @max bytes. */
+static size_t take(int sock, size_t at, size_t max)
+{
+        ssize_t n = recv(sock, got + at, max < sizeof(got) - at ? max : sizeof(got) - at, 0);
+
+        assert_true(n >= 0 || errno == EAGAIN);
+        return n > 0 ? at + (size_t)n : at;
+}
+
+static size_t take_all(int sock, size_t at)
+{
+        size_t before;
+
+        do {
+                before = at;
+                at = take(sock, at, sizeof(got));
+        } while (at != before);
+        return at;
+}
+
+static void assert_arrived(size_t n, size_t head, uint64_t at, size_t len)
+{
+        assert_int_equal(n, head + len);
+        for (size_t i = 0; i < head; i++)
+                assert_int_equal(got[i], (uint8_t)~i);
+        assert_memory_equal(got + head, content + at, len);
+}
+
+static void both(void (*fn)(bool splice))
+{
+        fn(false);
+        fn(true);
+}
+
+static void check_small(bool splice)
+{
+        struct pair p = new_pair(QUANTUM);
+        struct objm_body b = new_body(splice, file_of(100), 11, 0, 100);
+
+        assert_int_equal(objm_body_send(&b, p.ours, QUANTUM, buf, sizeof(buf)), 0);
+        assert_arrived(take_all(p.theirs, 0), 11, 0, 100);
+        assert_int_equal(objm_body_send(&b, p.ours, QUANTUM, buf, sizeof(buf)), 0);
+        assert_int_equal(take(p.theirs, 0, 1), 0);
+        objm_body_deinit(&b);
+        assert_int_equal(b.fd, -1);
+        objm_body_deinit(&b);
+        close_pair(p);
+}
+
+static void a_small_object_goes_at_once(void **state)
+{
+        both(check_small);
+}
+
+static void copied_head_and_first_bytes_are_one_message(void **state)
+{
+        struct objm_body b = new_body(false, file_of(100), 40, 0, 100);
+        int sv[2];
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv), 0);
+        assert_int_equal(objm_body_send(&b, sv[0], QUANTUM, buf, sizeof(buf)), 0);
+        assert_arrived(take(sv[1], 0, sizeof(got)), 40, 0, 100);
+        objm_body_deinit(&b);
+        close_pair((struct pair){sv[0], sv[1]});
+}
+
+static void check_empty(bool splice)
+{
+        struct pair p = new_pair(QUANTUM);
+        struct objm_body b = new_body(splice, file_of(10), 40, 10, 0);
+
+        assert_int_equal(objm_body_send(&b, p.ours, QUANTUM, buf, sizeof(buf)), 0);
+        assert_arrived(take_all(p.theirs, 0), 40, 10, 0);
+        objm_body_deinit(&b);
+        close_pair(p);
+}
+
+static void of_an_empty_range_only_the_head_goes(void **state)
+{
+        both(check_empty);
+}
+
+static void check_quantum(bool splice)
+{
+        struct pair p = new_pair(QUANTUM);
+        struct objm_body b = new_body(splice, file_of(100000), 11, 0, 100000);
+        int r = objm_body_send(&b, p.ours, 10000, buf, 4096);
+
+        assert_int_equal(r, OBJM_BODY_MORE);
+        assert_in_range(100000 - b.left, 10000, 10000 + 4096);
+        assert_int_equal(take_all(p.theirs, 0), 11 + 100000 - b.left);
+        objm_body_deinit(&b);
+        close_pair(p);
+}
+
+static void no_more_than_a_quantum_goes(void **state)
+{
+        both(check_quantum);
+}
+
+/* What the caller does: on with MORE, and when the peer has read something. */
+static size_t send_all(struct objm_body *b, struct pair p, size_t quantum, size_t cap, size_t read_max)
+{
+        size_t n = 0;
+        int r;
+
+        while ((r = objm_body_send(b, p.ours, quantum, buf, cap)) != 0) {
+                assert_true(r == OBJM_BODY_MORE || r == -EAGAIN);
+                if (r == -EAGAIN)
+                        n = take(p.theirs, n, 1 + (size_t)rand() % read_max);
+        }
+        return take_all(p.theirs, n);
+}
+
+static void check_full(bool splice)
+{
+        struct pair p = new_pair(1); /* the kernel's minimum */
+        struct objm_body b = new_body(splice, file_of(200000), 192, 0, 200000);
+
+        assert_int_equal(objm_body_send(&b, p.ours, FILE_MAX, buf, sizeof(buf)), -EAGAIN);
+        assert_true(b.left > 0);
+        assert_int_equal(objm_body_send(&b, p.ours, FILE_MAX, buf, sizeof(buf)), -EAGAIN);
+        assert_arrived(send_all(&b, p, FILE_MAX, sizeof(buf), 5000), 192, 0, 200000);
+        objm_body_deinit(&b);
+        close_pair(p);
+}
+
+static void a_full_socket_is_resumed_exactly(void **state)
+{
+        both(check_full);
+}
+
+static void check_partial_head(bool splice)
+{
+        struct pair p = new_pair(QUANTUM);
+        struct objm_body b = new_body(splice, file_of(1000), 40, 5, 900);
+
+        memcpy(got, b.head, 17);
+        b.head_sent = 17;
+        assert_int_equal(objm_body_send(&b, p.ours, QUANTUM, buf, sizeof(buf)), 0);
+        assert_arrived(take_all(p.theirs, 17), 40, 5, 900);
+        objm_body_deinit(&b);
+        close_pair(p);
+}
+
+static void a_head_that_has_left_in_part_goes_on(void **state)
+{
+        both(check_partial_head);
+}
+
+static void check_shrunk(bool splice)
+{
+        struct pair p = new_pair(QUANTUM);
+        struct objm_body b = new_body(splice, file_of(100000), 11, 0, 100000);
+        size_t n;
+
+        assert_int_equal(objm_body_send(&b, p.ours, 20000, buf, 20011), OBJM_BODY_MORE);
+        n = take_all(p.theirs, 0);
+        assert_int_equal(ftruncate(b.fd, 30000), 0);
+        while (objm_body_send(&b, p.ours, 20000, buf, 20000) == OBJM_BODY_MORE)
+                n = take_all(p.theirs, n);
+        assert_arrived(take_all(p.theirs, n), 11, 0, 30000);
+        assert_int_equal(objm_body_send(&b, p.ours, 20000, buf, 20000), -ENODATA);
+        assert_int_equal(take(p.theirs, 0, 1), 0);
+        assert_int_equal(b.left, 70000);
+        objm_body_deinit(&b);
+        close_pair(p);
+}
+
+static void a_file_that_shrinks_is_not_padded(void **state)
+{
+        both(check_shrunk);
+}
+
+static void check_peer_closed(bool splice)
+{
+        struct pair p = new_pair(QUANTUM);
+        struct objm_body b = new_body(splice, file_of(1000), 11, 0, 1000);
+        int r;
+
+        p.theirs = objm_fd_close(p.theirs);
+        r = objm_body_send(&b, p.ours, QUANTUM, buf, sizeof(buf));
+        assert_int_equal(r, -EPIPE);
+        b.head_sent = b.head_len;
+        assert_int_equal(objm_body_send(&b, p.ours, QUANTUM, buf, sizeof(buf)), -EPIPE);
+        objm_body_deinit(&b);
+        close_pair(p);
+}
+
+static void a_peer_that_has_closed_is_an_error(void **state)
+{
+        both(check_peer_closed);
+}
+
+static void check_other_errors(bool splice)
+{
+        struct pair p = new_pair(QUANTUM);
+        struct objm_body b = new_body(splice, -1, 0, 0, 1000);
+
+        assert_int_equal(objm_body_send(&b, p.ours, QUANTUM, buf, sizeof(buf)), -EBADF);
+        assert_int_equal(take(p.theirs, 0, 1), 0);
+        close_pair(p);
+}
+
+static void what_cannot_be_read_is_an_error(void **state)
+{
+        both(check_other_errors);
+}
+
+/* Any size, range, head, quantum, buffer and pace: what arrives is the head and the range. */
+static void anything_arrives_as_it_is(void **state)
+{
+        static const int sndbufs[] = {1, 2304, 10000, 128 * 1024};
+
+        srand(1);
+        for (unsigned i = 0; i < 300; i++) {
+                size_t size = (size_t)rand() % (i % 10 ? 70000 : FILE_MAX), at = size ? (size_t)rand() % size : 0;
+                size_t len = size - at ? (size_t)rand() % (size - at + 1) : 0;
+                size_t head = (size_t)rand() % (OBJM_BODY_HEAD_MAX + 1), cap = head + 1 + (size_t)rand() % (CAP - head);
+                struct pair p = new_pair(sndbufs[rand() % 4]);
+                struct objm_body b = new_body(i % 2, file_of(size), head, at, len);
+
+                assert_arrived(send_all(&b, p, 1 + (size_t)rand() % QUANTUM, cap, CAP), head, at, len);
+                assert_int_equal(b.at, at + len);
+                objm_body_deinit(&b);
+                close_pair(p);
+        }
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                counted_test(a_small_object_goes_at_once),
+                counted_test(copied_head_and_first_bytes_are_one_message),
+                counted_test(of_an_empty_range_only_the_head_goes),
+                counted_test(no_more_than_a_quantum_goes),
+                counted_test(a_full_socket_is_resumed_exactly),
+                counted_test(a_head_that_has_left_in_part_goes_on),
+                counted_test(a_file_that_shrinks_is_not_padded),
+                counted_test(a_peer_that_has_closed_is_an_error),
+                counted_test(what_cannot_be_read_is_an_error),
+                counted_test(anything_arrives_as_it_is),
+        };
+
+        signal(SIGPIPE, SIG_IGN); /* as the daemon does */
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
