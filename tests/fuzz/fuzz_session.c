@@ -68,7 +68,7 @@ static void answer(const struct stream *s, const struct request *rq)
         };
 
         batch.len = 0;
-        s->dialect->put(&batch, &r);
+        dialect_put(s->dialect, &batch, &r);
         FUZZ_CHECK(batch.len <= DIALECT_REPLY_MAX && batch.n_fds == 0);
         if (s->dialect == &dialect_v1)
                 check_v1(&batch, &r);

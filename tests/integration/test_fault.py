@@ -10,6 +10,7 @@ import os
 import pathlib
 import signal
 import socket
+import shutil
 import struct
 import subprocess
 import time
@@ -73,7 +74,8 @@ class Fault:
         path.write_bytes(bytes(32))
         with open(path, "r+b") as f:
             self.words = mmap.mmap(f.fileno(), 32)
-        self.env = {"LD_PRELOAD": str(LIBRARY), "OBJM_FAULT": f"{function}:{error}:0", "OBJM_FAULT_CONTROL": str(path)}
+        library = shutil.copy(LIBRARY, directory)  # LD_PRELOAD takes no path with a blank in it
+        self.env = {"LD_PRELOAD": library, "OBJM_FAULT": f"{function}:{error}:0", "OBJM_FAULT_CONTROL": str(path)}
 
     def arm(self, nth, many=1):
         self.words[:] = struct.pack("=QQQQ", nth, many, 0, 0)
