@@ -8,9 +8,9 @@ import errno
 import mmap
 import os
 import pathlib
+import shutil
 import signal
 import socket
-import shutil
 import struct
 import subprocess
 import time
