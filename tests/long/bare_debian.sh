@@ -87,7 +87,7 @@ for round in 1 2; do
 done
 for round in 1 2; do
         echo "== $(id -un): ./dev check, $round"
-        ./dev check >check.log 2>&1 </dev/null || { tail -n 200 check.log; exit 1; }
+        ./dev check >check.log 2>&1 </dev/null || { grep -E "^(FAILED|ERROR|E  )" check.log; tail -n 60 check.log; exit 1; }
         sed -n '/^== results/,$p' check.log
 done
 EOF
