@@ -32,7 +32,6 @@ struct server {
 
         pthread_mutex_t workers_lock; /* rank 1: no other lock is taken while it is held */
         struct objm_list workers; /* all of them, also those of one connection */
-        unsigned n_workers;
         atomic_bool draining;
         int drained_fd; /* eventfd: rung when the last connection ends while draining */
 

@@ -220,7 +220,6 @@ static void enlist(struct worker *w)
 
         pthread_mutex_lock(&s->workers_lock);
         objm_list_add_tail(&s->workers, &w->link);
-        s->n_workers++;
         if (s->draining)
                 worker_drain_locked(w);
         pthread_mutex_unlock(&s->workers_lock);
@@ -232,7 +231,6 @@ static void delist(struct worker *w)
 
         pthread_mutex_lock(&s->workers_lock);
         objm_list_unlink(&w->link);
-        s->n_workers--;
         pthread_mutex_unlock(&s->workers_lock);
 }
 
