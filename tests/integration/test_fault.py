@@ -5,24 +5,20 @@ At start that ends the daemon cleanly, with a message, or does not matter. Later
 the client that was served, and nothing else. The long versions take every call, the short ones some.
 """
 import errno
-import mmap
 import os
-import pathlib
-import shutil
 import signal
 import socket
-import struct
 import subprocess
 import time
 
 import daemon as d
 import omproto as p
 import pytest
+from faults import Fault
 from omclient import Closed
 
 pytestmark = pytest.mark.skipif(d.INSTRUMENTED, reason="a sanitizer has its own allocator and must be loaded first")
 
-LIBRARY = d.ROOT / d.BUILD / "fault.so"
 SOME = (1, 2, 3, 5, 8, 13, 21, 34)
 MOST = 2000  # calls of one function; reaching this many means that the loop never ends
 
@@ -63,42 +59,6 @@ STATUS = {"EMFILE": (p.UNAVAILABLE,), "ENFILE": (p.UNAVAILABLE,), "ENOMEM": (p.N
 HARMLESS = {("accept4", e) for e in ("EMFILE", "ENFILE", "ENOMEM", "EINTR", "ECONNABORTED")} | {
     ("setsockopt", "ENOMEM"), ("recv", "EINTR"), ("recv", "EAGAIN"), ("sendmsg", "EINTR"), ("sendmsg", "EAGAIN"),
     ("openat2", "EINTR"), ("openat2", "EAGAIN"), ("epoll_wait", "EINTR")}
-
-
-class Fault:
-    """The library's control words, shared with a daemon that is started while this is set in the environment."""
-
-    def __init__(self, directory, function, error):
-        self.function, self.error = function, error
-        path = pathlib.Path(directory) / "fault"
-        path.write_bytes(bytes(32))
-        with open(path, "r+b") as f:
-            self.words = mmap.mmap(f.fileno(), 32)
-        library = shutil.copy(LIBRARY, directory)  # LD_PRELOAD takes no path with a blank in it
-        self.env = {"LD_PRELOAD": library, "OBJM_FAULT": f"{function}:{error}:0", "OBJM_FAULT_CONTROL": str(path)}
-
-    def arm(self, nth, many=1):
-        self.words[:] = struct.pack("=QQQQ", nth, many, 0, 0)
-
-    def disarm(self):
-        self.words[:8] = bytes(8)
-
-    def word(self, i):
-        return struct.unpack_from("=Q", self.words, 8 * i)[0]
-
-    @property
-    def calls(self):
-        return self.word(2)
-
-    @property
-    def fired(self):
-        return self.word(3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def library():
-    mode = pathlib.Path(d.BUILD).name
-    subprocess.run(["make", "-s", f"MODE={mode}", str(LIBRARY.relative_to(d.ROOT))], cwd=d.ROOT, check=True)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import os
 import random
 import socket
 import threading
-import time
 
 import omproto as p
 import pytest
@@ -183,26 +182,3 @@ def test_comes_and_goes_without_a_word(served):
     for _ in range(2000):
         Client(served.socket).close()
     served.at_rest()
-
-
-def p99(daemon, n=400):
-    times = []
-    with daemon.connect(3) as c:
-        for _ in range(n):
-            began = time.perf_counter()
-            c.get("/a.txt").close()
-            times.append(time.perf_counter() - began)
-    return sorted(times)[n * 99 // 100]
-
-
-@pytest.mark.timing
-def test_others_do_not_wait_for_who_never_reads(served):
-    """Best of some rounds, because the machine is not ours alone."""
-    alone = min(p99(served) for _ in range(5))
-    stuck = [served.connect(3) for _ in range(64)]
-    for c in stuck:
-        pipeline_until_full(c, GET[3] * 100)
-    among = min(p99(served) for _ in range(5))
-    for c in stuck:
-        c.close()
-    assert among <= 2 * alone, f"p99 {among * 1e6:.0f} us, alone {alone * 1e6:.0f} us"
