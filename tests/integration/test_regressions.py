@@ -6,7 +6,6 @@ A thread that the kernel keeps in a system call, as a slow disk does, is one tha
 import contextlib
 import ctypes
 import os
-import pathlib
 import platform
 import signal
 import struct
@@ -18,8 +17,9 @@ import daemon as d
 import omproto as p
 import pytest
 from daemon import wait_until
+from faults import Fault
 from omclient import Client, Closed
-from test_fault import LIBRARY, Fault, faulty_daemon, reload
+from test_fault import faulty_daemon, reload
 
 RESOLVE_CACHED = 0x20
 OPENAT2 = 437
@@ -134,8 +134,6 @@ def faulty(start, tree, workdir, monkeypatch):
     """faulty(function, error, model) -> daemon, fault."""
     if d.INSTRUMENTED:
         pytest.skip("a sanitizer has its own allocator and must be loaded first")
-    subprocess.run(["make", "-s", f"MODE={pathlib.Path(d.BUILD).name}", str(LIBRARY.relative_to(d.ROOT))], cwd=d.ROOT,
-                   check=True)
     with contextlib.ExitStack() as stack:
         def run(function, error, model):
             fault = Fault(workdir, function, error)
