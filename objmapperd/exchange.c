@@ -243,8 +243,9 @@ static void send_body(struct connection *c, struct stretch *s, const struct requ
                 return;
         }
         s->at += used;
-        if (r == -EBUSY) {
-                *reply = request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "too much work is waiting");
+        if (r < 0) {
+                *reply = r == -ENOMEM ? request_refuse(rq, OBJM_STATUS_NO_MEMORY, NULL)
+                                      : request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "too much work is waiting");
                 put(c, s, reply);
                 return;
         }

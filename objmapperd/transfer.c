@@ -88,10 +88,28 @@ static void describe(const struct connection *c, const struct reply *r, struct o
 static void begin_body(struct transfer *t, struct reply *r)
 {
         describe(t->c, r, &t->body);
+        t->rq.op = r->op;
+        t->rq.id = r->id;
+        t->rq.want_metadata = r->want_metadata;
         r->fd = -1;
         server_count_bodies(t->c->worker->server, 1);
         if (r->body_len > READAHEAD)
                 (void)posix_fadvise(t->body.fd, (off_t)r->body_at, (off_t)r->body_len, POSIX_FADV_SEQUENTIAL);
+}
+
+static void become_reply(struct transfer *t, struct reply r)
+{
+        t->reply = r;
+        t->has_reply = true;
+}
+
+/* The file could not be read, or is shorter than it was: as long as nothing has left, that can still be said. */
+static int say_if_unreadable(struct transfer *t, int result)
+{
+        if ((result != -EIO && result != -ENODATA) || t->body.head_sent)
+                return result;
+        become_reply(t, request_refuse(&t->rq, OBJM_STATUS_STORAGE, "the object cannot be read"));
+        return 0;
 }
 
 /* In the pool: looks the object up. False: it came to something else than a body. */
@@ -111,8 +129,7 @@ static bool open_object(struct transfer *t)
                 begin_body(t, &r);
                 return true;
         }
-        t->reply = r;
-        t->has_reply = true;
+        become_reply(t, r);
         return false;
 }
 
@@ -155,7 +172,7 @@ static void run(struct objm_job *job, struct objm_qsbr_reader *reader)
         else if (r == 0)
                 r = 1;
         if (r != 0)
-                finish(t, reader, r < 0 ? r : 0);
+                finish(t, reader, r < 0 ? say_if_unreadable(t, r) : 0);
 }
 
 static struct transfer *transfer_new(struct connection *c, size_t uri_len)
@@ -296,7 +313,7 @@ int transfer_send(struct connection *c, struct reply *r)
                 r->fd = objm_fd_close(r->fd);
         if (r->fd < 0)
                 return e == 0 && !c->lent ? 0 : TRANSFER_LENT;
-        if (!sent && (e == -EBUSY || e == -EAGAIN))
+        if (!sent && (e == -EBUSY || e == -EAGAIN || e == -ENOMEM))
                 return e;
         r->fd = objm_fd_close(r->fd);
         connection_close(c);

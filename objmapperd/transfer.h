@@ -34,8 +34,8 @@ bool transfer_put(struct connection *c, const struct reply *r) objm_must_check;
 
 /*
  * Sends head and body of @r. 0: done, reply->fd is closed. TRANSFER_LENT: the pool goes on, or the connection is being
- * closed; reply->fd is taken. -EAGAIN: the socket is full; -EBUSY: too much waits for the pool: nothing is sent and
- * reply->fd is still the caller's.
+ * closed; reply->fd is taken. -EAGAIN: the socket is full; -EBUSY: too much waits for the pool; -ENOMEM: nothing is
+ * sent and reply->fd is still the caller's.
  */
 int transfer_send(struct connection *c, struct reply *r) objm_must_check;
 

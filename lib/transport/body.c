@@ -42,7 +42,7 @@ static ssize_t copy_piece(struct objm_body *b, int sock, uint8_t *buf, size_t ca
         ssize_t got = want ? read_some(b->fd, buf + head, want, b->at) : 0, n;
 
         if (got < 0 || (want && got == 0))
-                return got < 0 ? got : -ENODATA;
+                return got < 0 ? -EIO : -ENODATA;
         memcpy(buf, b->head + b->head_sent, head);
         n = send_some(sock, buf, head + (size_t)got, 0);
         if (n < 0)

@@ -28,9 +28,9 @@ enum {
 
 /*
  * Sends up to about @quantum bytes, at most once around @cap of @buf (unused for splice) a system call. 0: all is sent;
- * OBJM_BODY_MORE; -EAGAIN: the socket is full; -ENODATA: the file ended before the promised length (nothing is padded:
- * close the connection); -EPIPE, -ECONNRESET and others: the connection is over. SIGPIPE must be ignored: sendfile(2)
- * has no MSG_NOSIGNAL. Reading the file may wait for a disk.
+ * OBJM_BODY_MORE; -EAGAIN: the socket is full; -ENODATA: the file ended before the promised length, -EIO: it cannot be
+ * read (nothing is padded: unless nothing has been sent, close the connection); -EPIPE, -ECONNRESET and others: the
+ * connection is over. SIGPIPE must be ignored: sendfile(2) has no MSG_NOSIGNAL. Reading the file may wait for a disk.
  */
 int objm_body_send(struct objm_body *b, int sock, size_t quantum, void *buf, size_t cap) objm_must_check;
 

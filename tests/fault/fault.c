@@ -29,9 +29,11 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 struct control {
@@ -273,6 +275,9 @@ FORWARD(int, setsockopt, (int fd, int level, int name, const void *v, socklen_t 
 FORWARD(ssize_t, recv, (int fd, void *buf, size_t len, int flags), (fd, buf, len, flags))
 FORWARD(ssize_t, send, (int fd, const void *buf, size_t len, int flags), (fd, buf, len, flags))
 FORWARD(ssize_t, sendmsg, (int fd, const struct msghdr *m, int flags), (fd, m, flags))
+FORWARD(ssize_t, pread, (int fd, void *buf, size_t len, off_t at), (fd, buf, len, at))
+FORWARD(ssize_t, preadv2, (int fd, const struct iovec *v, int n, off_t at, int flags), (fd, v, n, at, flags))
+FORWARD(ssize_t, sendfile, (int out, int in, off_t *at, size_t len), (out, in, at, len))
 FORWARD(int, epoll_create1, (int flags), (flags))
 FORWARD(int, epoll_wait, (int fd, struct epoll_event *e, int n, int timeout), (fd, e, n, timeout))
 FORWARD(int, eventfd, (unsigned value, int flags), (value, flags))
