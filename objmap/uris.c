@@ -62,8 +62,8 @@ int uris_read_file(struct uris *u, const char *path)
                         line[n - 1] = 0;
                 r = add(u, "", line);
         }
-        if (r == 0 && ferror(f))
-                r = -EIO;
+        if (r == 0 && !feof(f)) /* no memory for the line, or not readable */
+                r = -errno;
         fclose(f);
         return r;
 }
