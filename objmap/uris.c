@@ -50,7 +50,7 @@ static int add(struct uris *u, const char *prefix, const char *name)
 int uris_read_file(struct uris *u, const char *path)
 {
         char *line objm_cleanup(objm_freep) = NULL;
-        FILE *f = fopen(path, "re");
+        FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
         size_t cap = 0;
         ssize_t n;
         int r = 0;
