@@ -45,4 +45,8 @@ $(B)/fault.so: tests/fault/fault.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -D_GNU_SOURCE -O1 -g -Wall -Wextra -shared -fPIC -pthread -o $@ $<
 
+# A client to be run under it.
+$(B)/fault-client: $(O)/tests/fault/client.o $(B)/libobjmapper.a
+	$(CC) -pie $(ALL_LDFLAGS) -o $@ $^
+
 .PHONY: check check-long bench bench-peers fuzz coverage
