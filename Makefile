@@ -174,7 +174,7 @@ help:
 	@echo 'make             builds build/release/{objmapperd,objmap,libobjmapper.so.$(SOVERSION),libobjmapper.a}'
 	@echo 'make run         builds and serves a sample tree in the foreground'
 	@echo 'make check       every test that is quick; make check-long: those that take minutes'
-	@echo 'make bench       the benchmarks, beside their floors'
+	@echo 'make bench       the benchmarks, beside their floors; make bench-cold: reads that find nothing in the cache'
 	@echo 'make coverage    line coverage of lib/ and objmapperd/ (gcovr)'
 	@echo 'make fuzz        each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS) (clang)'
 	@echo 'make install     honours DESTDIR, prefix, bindir, sbindir, libdir, includedir, mandir, sysconfdir, unitdir,'
