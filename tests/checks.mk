@@ -21,6 +21,11 @@ bench-peers:
 	@$(MAKE) -s -j$(JOBS) MODE=release all benches
 	@$(PYTHON) tests/bench/peers.py $(BENCH_ARGS)
 
+# Reads that find nothing in the page cache; see "Cold reads" in HACKING.md.
+bench-cold:
+	@$(MAKE) -s -j$(JOBS) MODE=release benches
+	@$(PYTHON) tests/bench/cold.py $(BENCH_ARGS)
+
 # Finds new inputs under build/fuzz/corpus; what deserves to stay is copied to tests/corpus by hand.
 fuzz:
 	@command -v clang >/dev/null || { echo "make fuzz needs clang and libclang-rt-dev"; exit 1; }
@@ -49,4 +54,4 @@ $(B)/fault.so: tests/fault/fault.c
 $(B)/fault-client: $(O)/tests/fault/client.o $(B)/libobjmapper.a
 	$(CC) -pie $(ALL_LDFLAGS) -o $@ $^
 
-.PHONY: check check-long bench bench-peers fuzz coverage
+.PHONY: check check-long bench bench-peers bench-cold fuzz coverage
