@@ -31,6 +31,7 @@ struct transfer {
         struct request rq;
         struct reply reply;    /* has_reply: something else came of it than a body */
         bool has_reply;
+        bool cold;             /* may wait for the disk when it runs next */
         int result;
         uint64_t window_start; /* bytes taken by then; the worker's */
         _Atomic uint64_t sent;
@@ -133,19 +134,28 @@ static bool open_object(struct transfer *t)
         return false;
 }
 
-/* Sends until the socket is full or others wait for the thread. 0: all is sent. */
-static int send_pieces(struct transfer *t, struct objm_pool *pool)
+static int send_quantum(struct transfer *t, bool nowait)
 {
+        uint64_t before = t->body.left;
         uint8_t buf[PIECE];
-        unsigned n = 0;
         int r;
 
-        do {
-                uint64_t before = t->body.left;
+        t->body.nowait = nowait;
+        r = objm_body_send(&t->body, t->c->source.fd, QUANTUM, buf, sizeof(buf));
+        atomic_fetch_add_explicit(&t->sent, before - t->body.left, memory_order_relaxed);
+        return r;
+}
 
-                r = objm_body_send(&t->body, t->c->source.fd, QUANTUM, buf, sizeof(buf));
-                atomic_fetch_add_explicit(&t->sent, before - t->body.left, memory_order_relaxed);
-        } while (r == OBJM_BODY_MORE && ++n < TURN && objm_pool_queued(pool) == 0);
+/*
+ * Sends until the socket is full, others wait for the thread or the disk would have to be waited for; a quantum may do
+ * that in the cold lane. 0: all is sent.
+ */
+static int send_pieces(struct transfer *t, struct objm_pool *pool)
+{
+        int r = t->cold ? send_quantum(t, false) : OBJM_BODY_MORE;
+
+        for (unsigned n = 0; r == OBJM_BODY_MORE && n < TURN && (n == 0 || objm_pool_queued(pool) == 0); n++)
+                r = send_quantum(t, true);
         return r;
 }
 
@@ -162,11 +172,13 @@ static void run(struct objm_job *job, struct objm_qsbr_reader *reader)
         }
         objm_qsbr_offline(reader);
         r = send_pieces(t, pool);
-        while (r == OBJM_BODY_MORE) {
-                if (objm_pool_submit(pool, &t->source.job, OBJM_LANE_REQUEST) == 0)
+        while (r == OBJM_BODY_MORE || r == OBJM_BODY_COLD) {
+                t->cold = r == OBJM_BODY_COLD;
+                if (objm_pool_submit(pool, &t->source.job, t->cold ? OBJM_LANE_COLD : OBJM_LANE_REQUEST) == 0)
                         return;
                 r = send_pieces(t, pool); /* no room to wait in */
         }
+        t->cold = false;
         if (r == -EAGAIN)
                 r = objm_pool_wait(pool, &t->source, EPOLLOUT);
         else if (r == 0)
@@ -194,9 +206,11 @@ static struct transfer *transfer_new(struct connection *c, size_t uri_len)
 /* The pool may have given the transfer back, as mail, before this returns; it is delivered later, in this thread. */
 static int lend(struct connection *c, struct transfer *t)
 {
+        enum objm_pool_lane lane = t->cold ? OBJM_LANE_COLD : OBJM_LANE_REQUEST;
+
         objm_loop_remove(&c->worker->loop, &c->source);
         c->lent = t;
-        if (objm_pool_submit(c->worker->server->pool, &t->source.job, OBJM_LANE_REQUEST) == 0)
+        if (objm_pool_submit(c->worker->server->pool, &t->source.job, lane) == 0)
                 return 0;
         c->lent = NULL;
         if (objm_loop_add(&c->worker->loop, &c->source) < 0)
@@ -212,6 +226,7 @@ int transfer_start(struct connection *c, const struct request *rq)
         if (!t)
                 return -ENOMEM;
         t->rq = *rq;
+        t->cold = true;
         memcpy(t->uri, rq->uri, rq->uri_len);
         t->rq.uri = t->uri;
         transfer_set_sndbuf(c);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One mutex, two FIFO lanes, one epoll instance. A thread with nothing to do sleeps in epoll_wait(2), where a watched
+ * One mutex, three FIFO lanes, one epoll instance. A thread with nothing to do sleeps in epoll_wait(2), where a watched
  * descriptor or the bell wakes it. The bell is edge-triggered, so two rings may wake one thread: whoever takes a job
  * and leaves others behind rings on. Jobs last at least some microseconds, so the lock is not what limits.
  */
@@ -23,15 +23,21 @@
 struct lane {
         struct objm_job *head, **tail;
         size_t length;
+        unsigned running, limit; /* threads in its jobs, and how many may be */
+};
+
+enum {
+        N_LANES = OBJM_LANE_COLD + 1,
 };
 
 struct objm_pool {
         pthread_mutex_t lock;
         int epoll_fd, bell_fd;
         unsigned idle; /* threads that sleep, or are about to and have seen the lanes empty */
-        struct lane lane[2];
+        struct lane lane[N_LANES];
         size_t max_queue;
-        unsigned background, max_background; /* threads in background jobs, and how many may be */
+        unsigned limited, max_limited; /* threads in jobs of lanes with a limit, and how many may be */
+        bool cold_first;               /* cold jobs and requests take turns */
         bool stopped;
         struct objm_qsbr *qsbr;
         char name[12];
@@ -39,11 +45,10 @@ struct objm_pool {
         pthread_t thread[];
 };
 
-static void lane_init(struct lane *l)
+static void lane_init(struct lane *l, unsigned limit)
 {
-        l->head = NULL;
+        *l = (struct lane){.limit = limit};
         l->tail = &l->head;
-        l->length = 0;
 }
 
 static void lane_push(struct lane *l, struct objm_job *job)
@@ -67,22 +72,34 @@ static struct objm_job *lane_pop(struct lane *l)
         return job;
 }
 
+static bool may_run_locked(const struct objm_pool *p, enum objm_pool_lane lane)
+{
+        const struct lane *l = &p->lane[lane];
+
+        return l->head && (lane == OBJM_LANE_REQUEST || (l->running < l->limit && p->limited < p->max_limited));
+}
+
 static struct objm_job *next_job_locked(struct objm_pool *p, enum objm_pool_lane *ret_lane)
 {
-        struct objm_job *job = lane_pop(&p->lane[OBJM_LANE_REQUEST]);
+        const enum objm_pool_lane order[2][N_LANES] = {
+                {OBJM_LANE_REQUEST, OBJM_LANE_COLD, OBJM_LANE_BACKGROUND},
+                {OBJM_LANE_COLD, OBJM_LANE_REQUEST, OBJM_LANE_BACKGROUND},
+        };
 
-        if (job) {
-                *ret_lane = OBJM_LANE_REQUEST;
-                return job;
+        for (unsigned i = 0; i < N_LANES; i++) {
+                enum objm_pool_lane lane = order[p->cold_first][i];
+
+                if (!may_run_locked(p, lane))
+                        continue;
+                p->cold_first = lane == OBJM_LANE_REQUEST;
+                if (lane != OBJM_LANE_REQUEST) {
+                        p->lane[lane].running++;
+                        p->limited++;
+                }
+                *ret_lane = lane;
+                return lane_pop(&p->lane[lane]);
         }
-        if (p->background >= p->max_background)
-                return NULL;
-        job = lane_pop(&p->lane[OBJM_LANE_BACKGROUND]);
-        if (job) {
-                *ret_lane = OBJM_LANE_BACKGROUND;
-                p->background++;
-        }
-        return job;
+        return NULL;
 }
 
 static void ring(struct objm_pool *p)
@@ -94,13 +111,18 @@ static void ring(struct objm_pool *p)
 
 static bool more_to_do_locked(const struct objm_pool *p)
 {
-        return p->lane[OBJM_LANE_REQUEST].head ||
-               (p->lane[OBJM_LANE_BACKGROUND].head && p->background < p->max_background);
+        for (unsigned i = 0; i < N_LANES; i++)
+                if (may_run_locked(p, i))
+                        return true;
+        return false;
 }
 
 static bool over_locked(const struct objm_pool *p)
 {
-        return p->stopped && !p->lane[OBJM_LANE_REQUEST].head && !p->lane[OBJM_LANE_BACKGROUND].head;
+        for (unsigned i = 0; i < N_LANES; i++)
+                if (p->lane[i].head)
+                        return false;
+        return p->stopped;
 }
 
 /* A descriptor that is ready, if there is one; waits up to @timeout_ms. */
@@ -159,12 +181,13 @@ static struct objm_job *wait_for_job(struct objm_pool *p, enum objm_pool_lane *r
         return job;
 }
 
-/* A thread that waits because the background had its share may go on now. */
-static void leave_background(struct objm_pool *p)
+/* A thread that waits because a lane had its share may go on now. */
+static void leave_lane(struct objm_pool *p, enum objm_pool_lane lane)
 {
         pthread_mutex_lock(&p->lock);
-        p->background--;
-        if (p->idle && (p->stopped || p->lane[OBJM_LANE_BACKGROUND].head))
+        p->lane[lane].running--;
+        p->limited--;
+        if (p->idle && (p->stopped || more_to_do_locked(p)))
                 ring(p);
         pthread_mutex_unlock(&p->lock);
 }
@@ -182,8 +205,8 @@ static void *pool_thread(void *arg)
                 objm_qsbr_online(&reader);
                 job->run(job, &reader);
                 objm_qsbr_offline(&reader);
-                if (lane == OBJM_LANE_BACKGROUND)
-                        leave_background(p);
+                if (lane != OBJM_LANE_REQUEST)
+                        leave_lane(p, lane);
                 objm_qsbr_poll(p->qsbr);
         }
         objm_qsbr_unregister(&reader);
@@ -243,10 +266,10 @@ int objm_pool_new(unsigned threads, size_t max_queue, const char *name, struct o
         if (!p)
                 return -ENOMEM;
         pthread_mutex_init(&p->lock, NULL);
-        lane_init(&p->lane[OBJM_LANE_REQUEST]);
-        lane_init(&p->lane[OBJM_LANE_BACKGROUND]);
+        for (unsigned i = 0; i < N_LANES; i++)
+                lane_init(&p->lane[i], threads > 1 ? threads / 2 : 1);
         p->max_queue = max_queue;
-        p->max_background = threads > 1 ? threads / 2 : 1;
+        p->max_limited = threads > 1 ? threads - 1 : 1;
         p->qsbr = qsbr;
         snprintf(p->name, sizeof(p->name), "%s", name);
         r = open_bell(p);
@@ -260,6 +283,11 @@ int objm_pool_new(unsigned threads, size_t max_queue, const char *name, struct o
         return 0;
 }
 
+static size_t queued_locked(const struct objm_pool *p)
+{
+        return p->lane[OBJM_LANE_REQUEST].length + p->lane[OBJM_LANE_COLD].length;
+}
+
 int objm_pool_submit(struct objm_pool *p, struct objm_job *job, enum objm_pool_lane lane)
 {
         int r = 0;
@@ -267,7 +295,7 @@ int objm_pool_submit(struct objm_pool *p, struct objm_job *job, enum objm_pool_l
         pthread_mutex_lock(&p->lock);
         if (p->stopped)
                 r = OBJM_POOL_STOPPED;
-        else if (lane == OBJM_LANE_REQUEST && p->lane[lane].length >= p->max_queue)
+        else if (lane != OBJM_LANE_BACKGROUND && queued_locked(p) >= p->max_queue)
                 r = OBJM_POOL_FULL;
         else
                 lane_push(&p->lane[lane], job);

@@ -3,9 +3,10 @@
 #define OBJM_CONCURRENCY_POOL_H
 /*
  * The blocking pool: a fixed number of threads for work that may wait for a disk, but never for a client: a job that
- * has to wait for a socket leaves its thread and comes back when the socket is ready. Two lanes: requests first; scans
- * and the like in the background, on at most half of the threads (one, if there is only one), so that they never hold
- * up a request for longer than one of their own slices. Background work that is long cuts itself into jobs.
+ * has to wait for a socket leaves its thread and comes back when the socket is ready. Three lanes. Requests; what will
+ * wait for a disk, which takes turns with them; and scans and the like in the background. The last two get at most half
+ * of the threads each and together all but one (if there is only one, that one), so that they never hold up a request
+ * for longer than one of their own slices. Background work that is long cuts itself into jobs.
  */
 #include "base/attr.h"
 #include "concurrency/qsbr.h"
@@ -19,6 +20,7 @@ struct objm_pool;
 enum objm_pool_lane {
         OBJM_LANE_REQUEST,
         OBJM_LANE_BACKGROUND,
+        OBJM_LANE_COLD,
 };
 
 /* Embedded by whoever submits; owned by the pool from submit() until run() is called, by run() from then on. */
@@ -37,11 +39,14 @@ struct objm_pool_source {
 };
 
 enum {
-        OBJM_POOL_FULL = 1,    /* request lane: max_queue jobs wait already */
+        OBJM_POOL_FULL = 1,    /* max_queue jobs wait already in the lanes other than the background */
         OBJM_POOL_STOPPED = 2, /* stop() was called */
 };
 
-/* @threads >= 1; @max_queue bounds the request lane. @name (up to 11 characters) becomes the threads' name. */
+/*
+ * @threads >= 1; @max_queue bounds the lanes other than the background, together. @name (up to 11 characters) becomes
+ * the threads' name.
+ */
 int objm_pool_new(unsigned threads, size_t max_queue, const char *name, struct objm_qsbr *qsbr,
                   struct objm_pool **ret) objm_must_check;
 

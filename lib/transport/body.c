@@ -8,6 +8,7 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static ssize_t send_some(int sock, const void *data, size_t len, int flags)
@@ -20,14 +21,44 @@ static ssize_t send_some(int sock, const void *data, size_t len, int flags)
         return n < 0 ? -errno : n;
 }
 
-static ssize_t read_some(int fd, void *buf, size_t len, uint64_t at)
-{
-        ssize_t n;
+#define NOT_CACHED (-EBUSY) /* which neither reading nor sending says */
 
+/* -EIO or NOT_CACHED on failure. */
+static ssize_t read_some(int fd, bool nowait, void *buf, size_t len, uint64_t at)
+{
+        struct iovec iov = {.iov_base = buf, .iov_len = len};
+        ssize_t n = 0;
+
+        if (nowait)
+                n = preadv2(fd, &iov, 1, (off_t)at, RWF_NOWAIT);
+        if (nowait && (n == (ssize_t)len || (n < 0 && errno != EOPNOTSUPP)))
+                return n >= 0 ? n : errno == EAGAIN || errno == EINTR ? NOT_CACHED : -EIO;
+        if (nowait && n >= 0)
+                return NOT_CACHED; /* not all of it, or the file is shorter than it was */
         do
                 n = pread(fd, buf, len, (off_t)at);
         while (n < 0 && errno == EINTR);
-        return n < 0 ? -errno : n;
+        return n < 0 ? -EIO : n;
+}
+
+#ifndef SYS_cachestat
+#define SYS_cachestat 451 /* the same on all architectures that glibc runs on but alpha */
+#endif
+
+/* @len > 0. 1, 0, or -1: the kernel does not say. */
+static int in_page_cache(int fd, uint64_t at, uint64_t len)
+{
+        uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), pages = (at + len - 1) / page - at / page + 1;
+        struct {
+                uint64_t off, len;
+        } range = {.off = at, .len = len};
+        struct {
+                uint64_t cached, dirty, writeback, evicted, recently_evicted;
+        } stat;
+
+        if (syscall(SYS_cachestat, fd, &range, &stat, 0) < 0)
+                return -1;
+        return stat.cached >= pages;
 }
 
 static size_t smaller(uint64_t a, size_t b)
@@ -39,10 +70,10 @@ static size_t smaller(uint64_t a, size_t b)
 static ssize_t copy_piece(struct objm_body *b, int sock, uint8_t *buf, size_t cap)
 {
         size_t head = b->head_len - b->head_sent, want = smaller(b->left, cap - head);
-        ssize_t got = want ? read_some(b->fd, buf + head, want, b->at) : 0, n;
+        ssize_t got = want ? read_some(b->fd, b->nowait, buf + head, want, b->at) : 0, n;
 
         if (got < 0 || (want && got == 0))
-                return got < 0 ? -EIO : -ENODATA;
+                return got < 0 ? got : -ENODATA;
         memcpy(buf, b->head + b->head_sent, head);
         n = send_some(sock, buf, head + (size_t)got, 0);
         if (n < 0)
@@ -77,6 +108,26 @@ static ssize_t splice_piece(struct objm_body *b, int sock, size_t quantum)
         return n ? n : -ENODATA;
 }
 
+/*
+ * Where cachestat(2) does not answer: is the beginning of the next @len bytes there, enough for the kernel to read
+ * ahead of it if not, and is their end? Between quanta the end is enough.
+ */
+static bool probe(struct objm_body *b, size_t len, uint8_t *buf, size_t cap)
+{
+        size_t first = b->probed ? 0 : smaller(len, cap);
+        ssize_t n = first ? read_some(b->fd, true, buf, first, b->at) : 0;
+
+        b->probed = n != NOT_CACHED;
+        return b->probed && read_some(b->fd, true, buf, 1, b->at + len - 1) != NOT_CACHED;
+}
+
+static bool cached(struct objm_body *b, size_t len, void *buf, size_t cap)
+{
+        int known = in_page_cache(b->fd, b->at, len);
+
+        return known < 0 ? probe(b, len, buf, cap) : known;
+}
+
 int objm_body_send(struct objm_body *b, int sock, size_t quantum, void *buf, size_t cap)
 {
         size_t sent = 0;
@@ -87,9 +138,11 @@ int objm_body_send(struct objm_body *b, int sock, size_t quantum, void *buf, siz
 
                 if (sent >= quantum)
                         return OBJM_BODY_MORE;
+                if (b->splice && b->nowait && asked && !cached(b, asked, buf, cap))
+                        return OBJM_BODY_COLD;
                 n = b->splice ? splice_piece(b, sock, quantum - sent) : copy_piece(b, sock, buf, cap);
                 if (n < 0)
-                        return (int)n;
+                        return n == NOT_CACHED ? OBJM_BODY_COLD : (int)n;
                 b->at += (uint64_t)n;
                 b->left -= (uint64_t)n;
                 sent += (size_t)n;
@@ -99,25 +152,9 @@ int objm_body_send(struct objm_body *b, int sock, size_t quantum, void *buf, siz
         return 0;
 }
 
-#ifndef SYS_cachestat
-#define SYS_cachestat 451 /* the same on all architectures that glibc runs on but alpha */
-#endif
-
 bool objm_body_cached(const struct objm_body *b)
 {
-        uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-        struct {
-                uint64_t off, len;
-        } range = {.off = b->at, .len = b->left};
-        struct {
-                uint64_t cached, dirty, writeback, evicted, recently_evicted;
-        } stat;
-
-        if (!b->left)
-                return true;
-        if (syscall(SYS_cachestat, b->fd, &range, &stat, 0) < 0)
-                return false;
-        return stat.cached > (b->at + b->left - 1) / page - b->at / page;
+        return !b->left || in_page_cache(b->fd, b->at, b->left) > 0;
 }
 
 void objm_body_deinit(struct objm_body *b)

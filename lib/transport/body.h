@@ -17,6 +17,8 @@
 struct objm_body {
         int fd; /* owned; private to this transfer */
         bool splice;
+        bool nowait; /* send only what is in the page cache */
+        bool probed; /* with nowait: the beginning was there */
         uint8_t head_len, head_sent;
         uint8_t head[OBJM_BODY_HEAD_MAX];
         uint64_t at, left; /* in the file, bytes */
@@ -24,13 +26,16 @@ struct objm_body {
 
 enum {
         OBJM_BODY_MORE = 1, /* the piece is sent, the socket would take another */
+        OBJM_BODY_COLD = 2, /* with nowait: the next bytes have to be waited for; the kernel has begun to read them */
 };
 
 /*
- * Sends up to about @quantum bytes, at most once around @cap of @buf (unused for splice) a system call. 0: all is sent;
- * OBJM_BODY_MORE; -EAGAIN: the socket is full; -ENODATA: the file ended before the promised length, -EIO: it cannot be
- * read (nothing is padded: unless nothing has been sent, close the connection); -EPIPE, -ECONNRESET and others: the
- * connection is over. SIGPIPE must be ignored: sendfile(2) has no MSG_NOSIGNAL. Reading the file may wait for a disk.
+ * Sends up to about @quantum bytes, at most once around @cap of @buf a system call; splice needs @buf for nowait alone.
+ * 0: all is sent; OBJM_BODY_MORE; OBJM_BODY_COLD; -EAGAIN: the socket is full; -ENODATA: the file ended before the
+ * promised length, -EIO: it cannot be read (nothing is padded: unless nothing has been sent, close the connection);
+ * -EPIPE, -ECONNRESET and others: the connection is over. SIGPIPE must be ignored: sendfile(2) has no MSG_NOSIGNAL.
+ * Reading the file may wait for a disk; with nowait only where the file system cannot say (preadv2(2): EOPNOTSUPP), or
+ * when memory is short.
  */
 int objm_body_send(struct objm_body *b, int sock, size_t quantum, void *buf, size_t cap) objm_must_check;
 

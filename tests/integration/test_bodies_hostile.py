@@ -89,7 +89,7 @@ def test_a_call_that_fails_for_a_body(start, large, way, workdir, monkeypatch, f
                 seen.add(outcome(daemon, way, uri, large.files[uri]))
                 fault.disarm()
                 check(fair_client_goes_on(daemon, way), large.files["/s1048576"])
-        expected = {p.STORAGE, Closed} if (function, way[1]) == ("pread", p.COPY) else {p.OK}
+        expected = {p.STORAGE, Closed} if (function, way[1]) == ("preadv2", p.COPY) else {p.OK}
         assert seen >= expected and seen <= {p.OK, p.STORAGE, p.NO_MEMORY, p.UNAVAILABLE, Closed}
         daemon.at_rest()
 

@@ -75,7 +75,7 @@ static void runs_what_is_submitted(void **state)
         assert_int_equal(objm_pool_threads(f.p), 3);
         for (int i = 0; i < 500; i++) {
                 jobs[i] = job_new(&f, false);
-                assert_int_equal(objm_pool_submit(f.p, &jobs[i].job, i % 2), 0);
+                assert_int_equal(objm_pool_submit(f.p, &jobs[i].job, i % 3), 0);
         }
         objm_pool_stop(f.p);
         assert_int_equal(atomic_load(&f.count), 500);
@@ -129,6 +129,58 @@ static void background_takes_half_at_most(void **state)
         objm_pool_stop(f.p);
         assert_int_equal(atomic_load(&f.count), 26);
         sem_destroy(&quiet);
+        fixture_free(&f);
+}
+
+/* Nor may both together hold all threads; nor do cold jobs wait as long as there are requests. */
+static void one_thread_is_left_to_requests(void **state)
+{
+        struct fixture f = fixture_new(4, 100);
+        struct job slow[8], request;
+        sem_t quiet;
+
+        sem_init(&quiet, 0, 0);
+        for (int i = 0; i < 8; i++) {
+                slow[i] = job_new(&f, true);
+                slow[i].running = &quiet;
+                assert_int_equal(objm_pool_submit(f.p, &slow[i].job, i % 2 ? OBJM_LANE_COLD : OBJM_LANE_BACKGROUND),
+                                 0);
+        }
+        for (int i = 0; i < 3; i++)
+                sem_wait(&quiet);
+        for (int i = 0; i < 20; i++) {
+                request = job_new(&f, false);
+                assert_int_equal(objm_pool_submit(f.p, &request.job, OBJM_LANE_REQUEST), 0);
+                sem_wait(&f.running);
+        }
+        assert_int_equal(sem_trywait(&quiet), -1);
+        for (int i = 0; i < 8; i++)
+                sem_post(&f.go);
+        objm_pool_stop(f.p);
+        assert_int_equal(atomic_load(&f.count), 28);
+        sem_destroy(&quiet);
+        fixture_free(&f);
+}
+
+static void cold_jobs_and_requests_take_turns(void **state)
+{
+        struct fixture f = fixture_new(1, 100);
+        struct job first = job_new(&f, true), request[10], cold[5];
+
+        assert_int_equal(objm_pool_submit(f.p, &first.job, OBJM_LANE_REQUEST), 0);
+        sem_wait(&f.running);
+        for (int i = 0; i < 10; i++) {
+                request[i] = job_new(&f, false);
+                assert_int_equal(objm_pool_submit(f.p, &request[i].job, OBJM_LANE_REQUEST), 0);
+        }
+        for (int i = 0; i < 5; i++) {
+                cold[i] = job_new(&f, false);
+                assert_int_equal(objm_pool_submit(f.p, &cold[i].job, OBJM_LANE_COLD), 0);
+        }
+        sem_post(&f.go);
+        objm_pool_stop(f.p);
+        for (int i = 0; i < 5; i++)
+                assert_int_equal(cold[i].order, 2 * i + 1);
         fixture_free(&f);
 }
 
@@ -278,6 +330,8 @@ int main(void)
                 cmocka_unit_test(runs_what_is_submitted),
                 cmocka_unit_test(bounds_the_request_lane),
                 cmocka_unit_test(background_takes_half_at_most),
+                cmocka_unit_test(one_thread_is_left_to_requests),
+                cmocka_unit_test(cold_jobs_and_requests_take_turns),
                 cmocka_unit_test(requests_go_first),
                 cmocka_unit_test(refuses_after_stop),
                 cmocka_unit_test(many_may_submit_at_once),
