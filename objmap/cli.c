@@ -15,14 +15,15 @@ static const char help[] =
         "       objmap [OPTION...] ping [-c N]\n"
         "       objmap [OPTION...] bench [--uris FILE | --prefix PREFIX --tree DIR] [BENCH-OPTION...]\n"
         "\n"
-        "  --socket PATH     the daemon's socket (" OBJMAPPER_SOCKET ")\n"
+        "  --socket ADDRESS  the daemon's socket: a path, or tcp://ADDRESS:PORT (" OBJMAPPER_SOCKET ")\n"
         "  --protocol 1|3    speak this version only\n"
         "  --timeout MS      wait this long for an answer (2000)\n"
         "  --help, --version\n"
         "\n"
         "get writes an object to a file, named as the URI's last part unless -o says otherwise ('-': standard\n"
         "output); an existing file is overwritten with -f, --force only, and one that get -c, --continue has begun\n"
-        "is gone on with. MODE is fd (the default), copy, splice or auto; RANGE is OFFSET or OFFSET-LAST, in bytes.\n"
+        "is gone on with. MODE is fd (the default), copy, splice or auto (the default over TCP, where there is no fd);\n"
+        "RANGE is OFFSET or OFFSET-LAST, in bytes.\n"
         "See objmap(1) for bench.\n";
 
 int cli_usage(const char *format, ...)
@@ -126,6 +127,11 @@ int cli_option(struct cli *cli, int c)
         }
 }
 
+bool cli_is_remote(const struct cli *cli)
+{
+        return cli->socket && strncmp(cli->socket, "tcp://", 6) == 0;
+}
+
 int cli_connect(const struct cli *cli, struct objmapper_options *options, struct objmapper **ret)
 {
         const char *socket = cli->socket ? cli->socket : OBJMAPPER_SOCKET;
@@ -139,6 +145,9 @@ int cli_connect(const struct cli *cli, struct objmapper_options *options, struct
                 return 0;
         if (r == -ENOENT || r == -ECONNREFUSED)
                 fprintf(stderr, "objmap: %s: no daemon listens there\n", socket);
+        else if (r == -EINVAL && cli_is_remote(cli))
+                fprintf(stderr, "objmap: %s: must be tcp://ADDRESS:PORT in numbers, an IPv6 address in brackets\n",
+                        socket);
         else
                 cli_error(socket, r);
         return CLI_FAILED;

@@ -104,6 +104,18 @@ int objm_tcp_connect(const struct objm_inet *addr, int *ret_fd)
         return 0;
 }
 
+/*
+ * Where nobody listens on a port of this machine that is among those the kernel gives to connecting sockets, it may
+ * give just that one, and the socket is connected to itself (RFC 9293, 3.5: simultaneous open).
+ */
+static bool is_own_peer(int fd)
+{
+        struct objm_inet own = {.len = sizeof(own.v6)}, peer = {.len = sizeof(peer.v6)};
+
+        return getsockname(fd, &own.any, &own.len) == 0 && getpeername(fd, &peer.any, &peer.len) == 0 &&
+               objm_inet_same(&own, &peer);
+}
+
 int objm_tcp_connected(int fd)
 {
         int error = 0;
@@ -111,7 +123,9 @@ int objm_tcp_connected(int fd)
 
         if (!objm_tcp_has_room(fd))
                 return -EINPROGRESS;
-        return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 ? -errno : -error;
+        if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+                return -errno;
+        return error ? -error : is_own_peer(fd) ? -ECONNREFUSED : 0;
 }
 
 int objm_tcp_name(int fd, struct objm_inet *ret)
