@@ -22,8 +22,8 @@ static const char help[] =
         "\n"
         "get writes an object to a file, named as the URI's last part unless -o says otherwise ('-': standard\n"
         "output); an existing file is overwritten with -f, --force only, and one that get -c, --continue has begun\n"
-        "is gone on with. MODE is fd (the default), copy, splice or auto (the default over TCP, where there is no fd);\n"
-        "RANGE is OFFSET or OFFSET-LAST, in bytes.\n"
+        "is gone on with. MODE is fd, copy, splice or auto; fd is the default, but over TCP, where there is none,\n"
+        "it is auto. RANGE is OFFSET or OFFSET-LAST, in bytes.\n"
         "See objmap(1) for bench.\n";
 
 int cli_usage(const char *format, ...)
