@@ -366,6 +366,43 @@ def test_crowd_beyond_the_limit_of_descriptors(start, sized, nofile):
     wait_until(lambda: served(daemon))
 
 
+# ---- objmap ----------------------------------------------------------------------------------------------------------
+
+def objmap(address, *args, status=0):
+    host, port = address
+    where = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+    done = subprocess.run([BIN.parent / "objmap", "--socket", where, *args], capture_output=True, timeout=PATIENCE)
+    assert done.returncode == status, done.stderr
+    return done.stdout if status == 0 else done.stderr.decode()
+
+
+@pytest.mark.parametrize("host", [HOST, pytest.param("::1", marks=pytest.mark.skipif(no_ipv6(), reason="no IPv6"))])
+def test_objmap(start, sized, workdir, host):
+    daemon = start({"/": sized.path}, tcp=host)
+    for protocol in ("1", "3"):
+        for mode in ((), ("--mode", "copy"), ("--mode", "splice"), ("--mode", "auto")):
+            assert objmap(daemon.address, "--protocol", protocol, "cat", *mode, "/a.txt", "/s65537", "/s0") == (
+                b"hello\n" + sized.files["/s65537"])
+            objmap(daemon.address, "--protocol", protocol, "get", "-f", "-o", workdir / "out", *mode, "/s1048576")
+            assert (workdir / "out").read_bytes() == sized.files["/s1048576"]
+        assert "cannot do that" in objmap(daemon.address, "--protocol", protocol, "cat", "--mode", "fd", "/a.txt", status=1)
+        assert "not found" in objmap(daemon.address, "--protocol", protocol, "cat", "/none", status=1)
+    assert objmap(daemon.address, "cat", "--range", "100-199", "/s4096") == sized.files["/s4096"][100:200]
+    assert b"/s4096: 4096 bytes" in objmap(daemon.address, "stat", "/s4096")
+    assert b"in version 3" in objmap(daemon.address, "ping", "-c", "2")
+    for mode in ("copy", "splice", "auto", "stat", "ping"):
+        assert b"errors    0" in objmap(daemon.address, "bench", "--tree", sized.path, "--count", "50", "--mode", mode)
+    assert b"bytes" in objmap(daemon.address, "bench", "--tree", sized.path, "--count", "50", "--connections", "4")
+    assert "no descriptor" in objmap(daemon.address, "bench", "--tree", sized.path, "--mode", "fd", status=2)
+
+
+def test_objmap_where_nobody_listens(start, tree):
+    daemon = start({"/": tree.path})
+    daemon.stop()
+    assert "no daemon listens there" in objmap(daemon.address, "--timeout", "100", "cat", "/a.txt", status=1)
+    assert "in numbers" in objmap(("localhost", 80), "cat", "/a.txt", status=1)
+
+
 # ---- configuration ---------------------------------------------------------------------------------------------------
 
 def run(workdir, *args, config="", **kw):
