@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Objects over TCP. What bodies owe to their clients is that of test_bodies and test_bodies_hostile, of which those tests
-run here again that ask for no descriptor; what follows them is TCP's own."""
+"""Objects over TCP. What bodies owe to their clients is that of test_bodies and test_bodies_hostile, of which those
+tests run here again that ask for no descriptor; what follows them is TCP's own."""
 import contextlib
 import errno
 import os
@@ -17,13 +17,14 @@ import pytest
 from daemon import BIN, PATIENCE, wait_until
 from omclient import V1, V3, Closed
 from test_bodies import (  # noqa: F401 (fixtures, and tests that run again)
-    ALL, SIZES, body_under_way, check, connect, daemon, drain, ids, large, sized, test_client_that_reads_little_at_a_time,
-    test_drain_cuts_a_stalled_body, test_five_gigabytes, test_head_and_small_body_come_together, test_hundred_at_once,
-    test_idle_timeout_does_not_cut_a_body, test_if_version, test_large, test_last_request_of_a_connection,
-    test_pool_of_one_takes_turns, test_ranges, test_second_signal_cuts_a_stalled_body,
-    test_tiny_queue_refuses_but_answers, way)
+    ALL, SIZES, body_under_way, check, connect, daemon, drain, ids, large, sized,
+    test_client_that_reads_little_at_a_time, test_drain_cuts_a_stalled_body, test_five_gigabytes,
+    test_head_and_small_body_come_together, test_hundred_at_once, test_idle_timeout_does_not_cut_a_body,
+    test_if_version, test_large, test_last_request_of_a_connection, test_pool_of_one_takes_turns, test_ranges,
+    test_second_signal_cuts_a_stalled_body, test_tiny_queue_refuses_but_answers, way)
 from test_bodies_hostile import (  # noqa: F401
-    BAD, OBJECTS, ask_and_stop, ended, marked, test_overwritten_on_the_way, test_reload_with_a_body_under_way,
+    BAD, OBJECTS, Tricklers, ask_and_stop, ended, get_copy, get_fd, marked, rate, test_overwritten_on_the_way,
+    test_reload_with_a_body_under_way,
     test_replaced_or_removed_on_the_way, test_small_bodies_for_a_client_that_does_not_read,
     test_stalled_and_trickling_clients_end, test_stalled_clients_cost_no_cpu,
     test_stalled_clients_leave_descriptors_for_the_others, test_truncated_on_the_way,
@@ -217,6 +218,34 @@ def test_wait_for_the_disk_is_not_held_against_the_client(start, large, way):
         check(waits.reply(), large.files["/s1048576"])
 
 
+class Local:
+    """The same daemon over its Unix socket."""
+
+    def __init__(self, daemon):
+        self.daemon = daemon
+
+    def connect(self, version):
+        return V1(self.daemon.socket)
+
+
+@pytest.mark.timing
+def test_stalled_and_trickling_clients_cost_the_others_little(start, large, way):
+    daemon = start({"/": large.path}, "--copy-pool-size", "4", config='timeouts = { request = "60s"; };\n')
+    rate(daemon, get_copy)
+    memory, alone, beside = daemon.anon_kb(), [], []
+    for _ in range(3):
+        alone.append((rate(daemon, get_copy), rate(Local(daemon), get_fd)))
+        with contextlib.ExitStack() as stack:
+            ask_and_stop(daemon, stack, way, BAD)
+            stack.enter_context(Tricklers([c.sock for c in ask_and_stop(daemon, stack, way, BAD)]))
+            beside.append((rate(daemon, get_copy), rate(Local(daemon), get_fd)))
+            grown = daemon.anon_kb() - memory
+    print(f"alone {alone}, beside {beside}, memory +{grown} KB")
+    for before, after in zip(map(max, zip(*alone)), map(max, zip(*beside))):
+        assert after > 0.5 * before, (alone, beside)
+    assert grown < 4096, f"{grown} KB for {2 * BAD} clients"
+
+
 def test_cut_off_while_replies_wait(start, large, version):
     """Small bodies, no transfer: the same holds."""
     daemon = start({"/": large.path}, config='timeouts = { request = "1s"; };\n')
@@ -385,8 +414,8 @@ def test_objmap(start, sized, workdir, host):
                 b"hello\n" + sized.files["/s65537"])
             objmap(daemon.address, "--protocol", protocol, "get", "-f", "-o", workdir / "out", *mode, "/s1048576")
             assert (workdir / "out").read_bytes() == sized.files["/s1048576"]
-        assert "cannot do that" in objmap(daemon.address, "--protocol", protocol, "cat", "--mode", "fd", "/a.txt", status=1)
-        assert "not found" in objmap(daemon.address, "--protocol", protocol, "cat", "/none", status=1)
+        for error, *args in (("cannot do that", "--mode", "fd", "/a.txt"), ("not found", "/none")):
+            assert error in objmap(daemon.address, "--protocol", protocol, "cat", *args, status=1)
     assert objmap(daemon.address, "cat", "--range", "100-199", "/s4096") == sized.files["/s4096"][100:200]
     assert b"/s4096: 4096 bytes" in objmap(daemon.address, "stat", "/s4096")
     assert b"in version 3" in objmap(daemon.address, "ping", "-c", "2")
@@ -426,7 +455,8 @@ def test_address_of_another_machine(workdir):
     assert f"{workdir}/c.conf:1: 192.0.2.1:0: {os.strerror(errno.EADDRNOTAVAIL)}" in done.stderr
 
 
-@pytest.mark.parametrize("entry, key", [('port = 70000', "listen[0].port"), ('port = 1; address = "localhost"', "address"),
+@pytest.mark.parametrize("entry, key", [('port = 70000', "listen[0].port"),
+                                        ('port = 1; address = "localhost"', "address"),
                                         ('port = 1; address = "::g"', "address"), ('address = "::1"', "no port")])
 def test_wrong_entries(workdir, entry, key):
     done = run(workdir, "--check-config", config=f'listen = (\n{{ transport = "tcp"; {entry}; }} );\n')
