@@ -175,6 +175,8 @@ help:
 	@echo 'make run         builds and serves a sample tree in the foreground'
 	@echo 'make check       every test that is quick; make check-long: those that take minutes'
 	@echo 'make bench       the benchmarks, beside their floors'
+	@echo 'make bench-peers splice beside nginx, small objects beside memcached and redis'
+	@echo 'make bench-cold  reads that find nothing in the page cache'
 	@echo 'make coverage    line coverage of lib/ and objmapperd/ (gcovr)'
 	@echo 'make fuzz        each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS) (clang)'
 	@echo 'make install     honours DESTDIR, prefix, bindir, sbindir, libdir, includedir, mandir, sysconfdir, unitdir,'

@@ -51,7 +51,7 @@ static int read_cost(const struct bench_options *o, struct bench_cost *ret)
 {
         int r = o->pid ? bench_cost_read(o->pid, ret) : 0;
 
-        return r < 0 ? cli_error("--pid", r) : 0;
+        return r < 0 ? cli_file_error("--pid", r) : 0;
 }
 
 /* The main thread's side of the four meetings. */
@@ -90,7 +90,7 @@ static int collect(struct bench *b, struct bench_result *ret)
                 if (w->failed)
                         failed = w->failed;
         }
-        return failed ? cli_error("bench", failed) : 0;
+        return failed ? cli_connect_error(b->o->cli, failed) : 0;
 }
 
 /* Each connection is a descriptor, and so is each answer that has just come. */

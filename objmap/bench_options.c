@@ -159,7 +159,7 @@ static int read_uris(struct bench_options *o, const struct source *from)
         else
                 r = uris_read_tree(&o->uris, from->prefix ? from->prefix : "/", from->tree);
         if (r < 0)
-                return cli_error(what, r);
+                return cli_file_error(what, r);
         return o->uris.n ? 0 : cli_usage("%s: no URIs in it", what);
 }
 

@@ -72,6 +72,19 @@ int cli_error(const char *subject, int error)
         return CLI_FAILED;
 }
 
+int cli_file_error(const char *file, int error)
+{
+        fprintf(stderr, "objmap: %s: %s\n", file, strerror(-error));
+        return CLI_FAILED;
+}
+
+int cli_flush(void)
+{
+        int error = fflush(stdout) < 0 ? errno : ferror(stdout) ? EIO : 0;
+
+        return error ? cli_file_error("standard output", -error) : CLI_OK;
+}
+
 int cli_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
 {
         unsigned long long n;
@@ -117,10 +130,10 @@ int cli_option(struct cli *cli, int c)
                 return set_timeout(cli, optarg);
         case CLI_OPT_HELP:
                 fputs(help, stdout);
-                exit(CLI_OK);
+                exit(cli_flush());
         case CLI_OPT_VERSION:
                 printf("objmap %s\n", objmapper_version());
-                exit(CLI_OK);
+                exit(cli_flush());
         default:
                 fputs("Try 'objmap --help'.\n", stderr); /* getopt_long() has said what is wrong */
                 return CLI_USAGE;
@@ -132,37 +145,68 @@ bool cli_is_remote(const struct cli *cli)
         return cli->socket && strncmp(cli->socket, "tcp://", 6) == 0;
 }
 
-int cli_connect(const struct cli *cli, struct objmapper_options *options, struct objmapper **ret)
+int cli_connect_error(const struct cli *cli, int error)
 {
         const char *socket = cli->socket ? cli->socket : OBJMAPPER_SOCKET;
+
+        if (error == -EINVAL && cli_is_remote(cli))
+                fprintf(stderr, "objmap: %s: must be tcp://ADDRESS:PORT in numbers, an IPv6 address in brackets\n",
+                        socket);
+        else if (error == -ENOENT || error == -ECONNREFUSED)
+                fprintf(stderr, "objmap: %s: no daemon listens there\n", socket);
+        else
+                cli_error(socket, error);
+        return CLI_FAILED;
+}
+
+int cli_connect(const struct cli *cli, struct objmapper_options *options, struct objmapper **ret)
+{
         int r;
 
         options->size = sizeof(*options);
         options->version = cli->version;
         options->timeout_ms = cli->timeout_ms;
-        r = objmapper_connect(socket, options, ret);
-        if (r == 0)
+        r = objmapper_connect(cli->socket ? cli->socket : OBJMAPPER_SOCKET, options, ret);
+        return r < 0 ? cli_connect_error(cli, r) : 0;
+}
+
+/* Bytes of the character of UTF-8 beyond ASCII that @c begins with, 0: none. The text ends in NUL, which is no part. */
+static size_t utf8_length(const unsigned char *c)
+{
+        size_t n = *c >= 0xf0 ? 4 : *c >= 0xe0 ? 3 : 2;
+
+        if (*c < 0xc2 || *c > 0xf4)
                 return 0;
-        if (r == -ENOENT || r == -ECONNREFUSED)
-                fprintf(stderr, "objmap: %s: no daemon listens there\n", socket);
-        else if (r == -EINVAL && cli_is_remote(cli))
-                fprintf(stderr, "objmap: %s: must be tcp://ADDRESS:PORT in numbers, an IPv6 address in brackets\n",
-                        socket);
+        if ((*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f)) /* too long a form; a surrogate */
+                return 0;
+        if ((*c == 0xf0 && c[1] < 0x90) || (*c == 0xf4 && c[1] > 0x8f)) /* too long a form; beyond Unicode */
+                return 0;
+        for (size_t i = 1; i < n; i++)
+                if ((c[i] & 0xc0) != 0x80)
+                        return 0;
+        return n;
+}
+
+/* Prints the character at @c and returns how many bytes it has. */
+static size_t print_json_character(const unsigned char *c)
+{
+        size_t n = *c < 0x80 ? 1 : utf8_length(c);
+
+        if (!n)
+                printf("\\udc%02x", *c);
+        else if (*c == '"' || *c == '\\')
+                printf("\\%c", *c);
+        else if (*c < 0x20 || *c == 0x7f)
+                printf("\\u%04x", *c);
         else
-                cli_error(socket, r);
-        return CLI_FAILED;
+                fwrite(c, 1, n, stdout);
+        return n ? n : 1;
 }
 
 void cli_json_string(const char *text)
 {
         putchar('"');
-        for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-                if (*c == '"' || *c == '\\')
-                        printf("\\%c", *c);
-                else if (*c < 0x20 || *c == 0x7f)
-                        printf("\\u%04x", *c);
-                else
-                        putchar(*c);
-        }
+        for (const unsigned char *c = (const unsigned char *)text; *c;)
+                c += print_json_character(c);
         putchar('"');
 }

@@ -45,12 +45,20 @@ bool cli_is_remote(const struct cli *cli);
 
 /* Connects or says why not. 0 or CLI_FAILED. */
 int cli_connect(const struct cli *cli, struct objmapper_options *options, struct objmapper **ret);
+/* Says why not. Returns CLI_FAILED. */
+int cli_connect_error(const struct cli *cli, int error);
 
 /* "objmap: SUBJECT: what -@error means". Returns CLI_FAILED. */
 int cli_error(const char *subject, int error);
 
+/* The same of a file, where @error is the system's own. */
+int cli_file_error(const char *file, int error);
+
 /* The same for wrong usage, with a text of its own. Returns CLI_USAGE. */
 int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Sees to it that what has been printed is out, or says why not. 0 or CLI_FAILED. */
+int cli_flush(void);
 
 /* A short text for a negative errno of the library. */
 const char *cli_error_text(int error);
@@ -58,10 +66,10 @@ const char *cli_error_text(int error);
 /* A whole decimal number within bounds. 0, or -1. */
 int cli_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
 
-/* Prints @text as a JSON string, quotes and all. */
+/* Prints @text as a JSON string, quotes and all. A byte XX that is no part of UTF-8 becomes \udcXX. */
 void cli_json_string(const char *text);
 
-/* The subcommands: argv[0] is the subcommand's name. They return the exit status. */
+/* The subcommands: argv[0] is the program's name. They return the exit status. */
 int cmd_get(struct cli *cli, int argc, char **argv);
 int cmd_cat(struct cli *cli, int argc, char **argv);
 int cmd_stat(struct cli *cli, int argc, char **argv);

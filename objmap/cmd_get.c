@@ -81,7 +81,7 @@ static int parse(struct cli *cli, int argc, char **argv, struct get_options *ret
 
 static int failed(const struct fetch *f, const char *file, int error)
 {
-        return cli_error(f->at_target ? file : f->uri, error);
+        return f->at_target ? cli_file_error(file, error) : cli_error(f->uri, error);
 }
 
 /* ---- to the end or not at all ---- */
@@ -121,7 +121,7 @@ static int get_whole(struct objmapper *om, struct get_options *o)
         int r;
 
         if (to < 0)
-                return cli_error(o->file, -errno);
+                return cli_file_error(o->file, -errno);
         f->begin = empty_target;
         f->userdata = &target;
         r = fetch(om, f, to);
@@ -170,12 +170,12 @@ static int plan(struct get_options *o, struct continued *c)
         int r = open_part(o, c, &size), known;
 
         if (r < 0)
-                return cli_error(o->file, r);
+                return cli_file_error(o->file, r);
         if (c->new)
                 return CLI_OK;
         known = resume_load(&c->resume, &version);
         if (known < 0 && known != -ENOENT)
-                return cli_error(c->resume.path, known);
+                return cli_file_error(c->resume.path, known);
         if (known == -ENOENT && size && !o->force) {
                 fprintf(stderr, "objmap: %s: it is complete or something else, there is no %s; -f overwrites it\n",
                         o->file, c->resume.path);
@@ -256,7 +256,7 @@ static int get_continued(struct objmapper *om, struct get_options *o)
         int r = resume_init(&c.resume, o->file, o->fetch.uri);
 
         if (r < 0)
-                return cli_error(o->file, r);
+                return cli_file_error(o->file, r);
         r = run_continued(om, o, &c);
         objm_fd_close(c.fd);
         resume_deinit(&c.resume);
@@ -269,7 +269,7 @@ static int copy_out(struct objmapper *om, struct fetch *f)
 {
         int r = fetch(om, f, STDOUT_FILENO);
 
-        return r < 0 ? cli_error(f->uri, r) : CLI_OK;
+        return r < 0 ? failed(f, "standard output", r) : CLI_OK;
 }
 
 int cmd_get(struct cli *cli, int argc, char **argv)

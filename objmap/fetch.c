@@ -70,7 +70,7 @@ static int fetch_fd(struct objmapper *om, struct transfer *t)
         if (r < 0)
                 return r;
         r = begin(t, &object);
-        if (r == 0) {
+        if (r == 0 && (!t->f->offset || t->f->offset < object.size)) { /* without a size there may be bytes */
                 r = copy_object(object.fd, t->to, t->f->offset, t->f->length ? t->f->length : UINT64_MAX, advance, t);
                 t->f->at_target = r < 0;
                 if (r == 0 && t->done < t->progress.total)

@@ -2,7 +2,6 @@
 #include "objmap/cli.h"
 
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 
 static const struct {
@@ -12,11 +11,14 @@ static const struct {
         {"get", cmd_get}, {"cat", cmd_cat}, {"stat", cmd_stat}, {"ping", cmd_ping}, {"bench", cmd_bench},
 };
 
+static char program[] = "objmap"; /* what getopt_long() begins its messages with */
+
 static int run(struct cli *cli, int argc, char **argv)
 {
         for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
                 if (strcmp(argv[0], commands[i].name) == 0) {
                         optind = 0; /* the GNU way to begin anew with another argv */
+                        argv[0] = program;
                         return commands[i].run(cli, argc, argv);
                 }
         }
@@ -29,6 +31,8 @@ int main(int argc, char **argv)
         struct cli cli = {0};
         int c, r;
 
+        if (argc)
+                argv[0] = program;
         while ((c = getopt_long(argc, argv, "+", options, NULL)) != -1) {
                 r = cli_option(&cli, c);
                 if (r)
@@ -37,8 +41,5 @@ int main(int argc, char **argv)
         if (optind == argc)
                 return cli_usage("what is to be done? get, cat, stat, ping or bench");
         r = run(&cli, argc - optind, argv + optind);
-        if (fflush(stdout) == 0)
-                return r;
-        perror("objmap: standard output");
-        return CLI_FAILED;
+        return cli_flush() ? CLI_FAILED : r;
 }

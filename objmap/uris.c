@@ -50,7 +50,7 @@ static int add(struct uris *u, const char *prefix, const char *name)
 int uris_read_file(struct uris *u, const char *path)
 {
         char *line objm_cleanup(objm_freep) = NULL;
-        FILE *f = fopen(path, "re");
+        FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
         size_t cap = 0;
         ssize_t n;
         int r = 0;
@@ -62,8 +62,8 @@ int uris_read_file(struct uris *u, const char *path)
                         line[n - 1] = 0;
                 r = add(u, "", line);
         }
-        if (r == 0 && ferror(f))
-                r = -EIO;
+        if (r == 0 && !feof(f)) /* no memory for the line, or not readable */
+                r = -errno;
         fclose(f);
         return r;
 }

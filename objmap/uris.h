@@ -17,7 +17,7 @@ struct uris {
         size_t n, n_cap, text_len, text_cap;
 };
 
-/* One URI a line; empty lines are skipped. 0, or negative errno. */
+/* One URI a line, of a file or of "-", the standard input; empty lines are skipped. 0, or negative errno. */
 int uris_read_file(struct uris *u, const char *path);
 
 /* The regular files below @dir, each as @prefix and its name relative to @dir. 0, or negative errno. */

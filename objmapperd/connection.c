@@ -28,6 +28,7 @@ int connection_new(int take_fd, enum config_transport transport, bool want_group
                 return r;
         }
         c->source.fd = take_fd;
+        c->sndbuf = CONNECTION_SNDBUF;
         c->jobs_max = CONNECTION_JOBS_MAX;
         c->batch_limit = 1;
         objm_outq_init(&c->out);
@@ -236,13 +237,13 @@ void connection_on_return(struct connection *c, int result, struct reply *reply)
         settle(c, true);
 }
 
-void connection_set_wide(struct connection *c, bool wide)
+void connection_set_sndbuf(struct connection *c, uint32_t bytes)
 {
-        int size = wide ? CONNECTION_SNDBUF_WIDE : CONNECTION_SNDBUF;
+        int size = (int)bytes;
 
-        if (c->wide != wide && !c->tcp)
+        if (c->sndbuf != bytes && !c->tcp)
                 (void)setsockopt(c->source.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-        c->wide = wide;
+        c->sndbuf = bytes;
 }
 
 void connection_expire(struct connection *c)

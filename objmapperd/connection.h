@@ -20,8 +20,9 @@
 #define CONNECTION_SNDBUF    2304
 #define CONNECTION_BATCH_MAX 112
 
-/* The same for bodies, in which nothing but bytes is in flight. */
-#define CONNECTION_SNDBUF_WIDE (128 * 1024)
+/* The same for bodies, in which nothing but bytes is in flight: for few of them, and for each of many. */
+#define CONNECTION_SNDBUF_WIDE (256 * 1024)
+#define CONNECTION_SNDBUF_MANY (64 * 1024)
 
 /* Requests of one connection that may be with the pool at a time. */
 #define CONNECTION_JOBS_MAX 16
@@ -46,8 +47,8 @@ struct connection {
         uint8_t wait;        /* enum worker_wait */
         bool tcp;            /* takes bytes alone; else a Unix socket */
         struct transfer *lent; /* not NULL: the socket is the pool's */
+        uint32_t sndbuf;     /* bytes, as asked of the kernel */
         uint32_t inline_limit; /* bytes; 0: the client takes no bytes for a descriptor */
-        bool wide;           /* the send buffer is large, for bodies */
         bool want_write;     /* the socket was full: nothing of the batch went */
         bool refuse_fds;     /* the kernel takes no more of our descriptors: answer without */
         bool end_of_input;   /* the client has shut down its side */
@@ -82,8 +83,8 @@ void connection_on_reply(struct connection *c, struct reply *r);
 /* The pool has sent a body (result 0, @r NULL) or failed to, or has a reply of another kind, whose fd is taken. */
 void connection_on_return(struct connection *c, int result, struct reply *r);
 
-/* Sets the send buffer for bodies, or for descriptors. TCP has one for all. */
-void connection_set_wide(struct connection *c, bool wide);
+/* What the socket's send buffer is to hold, one of CONNECTION_SNDBUF*. TCP has its own for all. */
+void connection_set_sndbuf(struct connection *c, uint32_t bytes);
 
 /* What it waited for has not come in time. */
 void connection_expire(struct connection *c);

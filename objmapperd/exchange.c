@@ -19,6 +19,7 @@ enum step {
         STEP_LAST,  /* the same, and no request can follow it */
         STEP_TASK,  /* the request is for another thread */
         STEP_BODY,  /* the reply is followed by an object's bytes */
+        STEP_AGAIN, /* there was no room for the reply: the request is run again */
         STEP_GREETED,
         STEP_MORE,
 };
@@ -28,6 +29,7 @@ struct stretch {
         const uint8_t *buf;
         size_t len, at, mark;
         unsigned replies; /* in the batch */
+        bool bodies;      /* the same: some of them with an object's bytes */
         bool last;
 };
 
@@ -92,7 +94,7 @@ static uint32_t requests_left(const struct connection *c, unsigned pending)
 static bool full(const struct connection *c, const struct stretch *s)
 {
         return !c->tcp && s->replies >= WORTH_ASKING && s->at < s->len &&
-               objm_unix_unread(c->source.fd) >= 2 * CONNECTION_SNDBUF;
+               objm_unix_unread(c->source.fd) >= 2 * c->sndbuf;
 }
 
 /*
@@ -105,7 +107,9 @@ static void flush(struct connection *c, struct stretch *s)
         int r;
 
         if (b->n_fds)
-                connection_set_wide(c, false);
+                connection_set_sndbuf(c, CONNECTION_SNDBUF);
+        else if (s->bodies)
+                transfer_set_sndbuf(c);
         r = s->replies ? c->dialect->send(b, c->source.fd, &c->out) : 0;
         if (r == 0) {
                 c->served += s->replies;
@@ -124,7 +128,22 @@ static void flush(struct connection *c, struct stretch *s)
                 s->at = s->mark;
         }
         s->replies = 0;
-        s->last = false;
+        s->bodies = s->last = false;
+}
+
+/*
+ * Descriptors and the bytes of objects do not share a message: the socket's buffer is small for the ones and large for
+ * the others. False: what was in the way could not leave.
+ */
+static bool make_room(struct connection *c, struct stretch *s, size_t bytes, bool for_fd)
+{
+        const struct objm_batch *b = &c->worker->batch;
+        size_t here = s->at;
+
+        if (objm_batch_room(b) >= bytes && !(for_fd ? s->bodies : b->n_fds))
+                return true;
+        flush(c, s);
+        return s->at == here && !exchange_blocked(c);
 }
 
 static void put(struct connection *c, struct stretch *s, const struct reply *r)
@@ -159,6 +178,10 @@ static enum step next(struct connection *c, struct stretch *s, struct request *r
                 return STEP_TASK;
         if (reply->body)
                 return STEP_BODY;
+        if (reply->fd >= 0 && !make_room(c, s, DIALECT_REPLY_MAX, true)) {
+                objm_fd_close(reply->fd);
+                return STEP_AGAIN;
+        }
         put(c, s, reply);
         return d == OBJM_DECODE_BAD ? STEP_LAST : STEP_REPLY;
 }
@@ -183,15 +206,33 @@ static void start_task(struct connection *c, struct stretch *s, const struct req
         put(c, s, &busy);
 }
 
+/* Appends reply and object to the batch, if that is small and in the page cache. */
+static bool gather_body(struct connection *c, struct stretch *s, struct reply *reply)
+{
+        if (!transfer_put(c, reply))
+                return false;
+        reply->fd = objm_fd_close(reply->fd);
+        s->replies++;
+        s->bodies = true;
+        return true;
+}
+
 /* As start_task(). Takes reply->fd; when the request has to wait it is run again. */
 static void send_body(struct connection *c, struct stretch *s, const struct request *rq, struct reply *reply,
                       size_t used)
 {
-        size_t here = s->at;
+        bool small = reply->body_len <= TRANSFER_GATHER_MAX;
         int r;
 
-        flush(c, s);
-        if (s->at != here || exchange_blocked(c)) {
+        if (!make_room(c, s, small ? DIALECT_REPLY_MAX + (size_t)reply->body_len : SIZE_MAX, false)) {
+                objm_fd_close(reply->fd);
+                return;
+        }
+        if (small && gather_body(c, s, reply)) {
+                s->at += used;
+                return;
+        }
+        if (!make_room(c, s, SIZE_MAX, false)) {
                 objm_fd_close(reply->fd);
                 return;
         }
@@ -203,8 +244,9 @@ static void send_body(struct connection *c, struct stretch *s, const struct requ
                 return;
         }
         s->at += used;
-        if (r == -EBUSY) {
-                *reply = request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "too much work is waiting");
+        if (r < 0) {
+                *reply = r == -ENOMEM ? request_refuse(rq, OBJM_STATUS_NO_MEMORY, NULL)
+                                      : request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "too much work is waiting");
                 put(c, s, reply);
                 return;
         }
@@ -231,7 +273,7 @@ static bool take_request(struct connection *c, struct stretch *s)
                 start_task(c, s, &rq, used);
         else if (step == STEP_BODY)
                 send_body(c, s, &rq, &reply, used);
-        else if (step != STEP_MORE)
+        else if (step != STEP_MORE && step != STEP_AGAIN)
                 s->at += used;
         if (step == STEP_GREETED) {
                 s->mark = s->at;
@@ -290,7 +332,7 @@ static int send_or_queue(struct connection *c)
 
         if (!exchange_unsent(c)) {
                 if (b->n_fds)
-                        connection_set_wide(c, false);
+                        connection_set_sndbuf(c, CONNECTION_SNDBUF);
                 r = c->dialect->send(b, c->source.fd, &c->out);
         }
         return r == -EAGAIN ? c->dialect->queue(b, &c->out) : r;

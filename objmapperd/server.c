@@ -23,6 +23,7 @@
  */
 #define RESERVED_FDS   512
 #define QUEUED_FDS_MAX (RESERVED_FDS / 2)
+#define SPARE_FDS      160 /* of which bodies keep off: the daemon's own, and grants, which are soon over */
 
 #define REAPERS_MAX 16
 
@@ -47,6 +48,27 @@ static uint32_t affordable_connections(const struct config *config, const struct
         log_line(LOG_WARNING, "max_connections = %u needs a higher limit of open files than %llu: using %u",
                  config->max_connections, (unsigned long long)rl.rlim_cur, limit / each);
         return limit / each;
+}
+
+/* A body keeps a descriptor for as long as its client may take, so bodies get what connections can never need. */
+static long affordable_bodies(uint32_t max_connections, const struct objm_model *model)
+{
+        uint64_t taken = (uint64_t)max_connections * (model->placement == OBJM_PLACE_OWN ? 4 : 1);
+        struct rlimit rl;
+        uint64_t spare;
+
+        if (getrlimit(RLIMIT_NOFILE, &rl) < 0 || rl.rlim_cur == RLIM_INFINITY)
+                return LONG_MAX;
+        spare = rl.rlim_cur / 4 < SPARE_FDS ? rl.rlim_cur / 4 : SPARE_FDS;
+        return taken + spare < rl.rlim_cur ? (long)(rl.rlim_cur - taken - spare) : 1;
+}
+
+static void set_limits(struct server *s, const struct config *config)
+{
+        uint32_t connections = affordable_connections(config, s->model);
+
+        atomic_store_explicit(&s->max_connections, connections, memory_order_relaxed);
+        atomic_store_explicit(&s->max_bodies, affordable_bodies(connections, s->model), memory_order_relaxed);
 }
 
 /* Not the store: the next snapshot may have the same, and freeing one waits for its jobs. */
@@ -166,7 +188,7 @@ int server_reload(struct server *s, struct config *config, size_t *ret_bad)
                 return r;
         }
         *reaping = (struct reaping){.server = s, .snapshot = old, .keep_store = same};
-        atomic_store_explicit(&s->max_connections, affordable_connections(config, s->model), memory_order_relaxed);
+        set_limits(s, config);
         atomic_store_explicit(&s->snapshot, snap, memory_order_release);
         for_each_worker(s, worker_wake_locked); /* a sleeping one goes by the old timeouts */
         if (objm_spawner_spawn(s->reapers, reap, reaping) < 0)
@@ -182,6 +204,17 @@ void server_count_queued_fds(struct server *s, long change)
 bool server_queued_fds_over(const struct server *s)
 {
         return atomic_load_explicit(&s->queued_fds, memory_order_relaxed) > QUEUED_FDS_MAX;
+}
+
+long server_count_bodies(struct server *s, long change)
+{
+        return atomic_fetch_add_explicit(&s->bodies, change, memory_order_relaxed) + change;
+}
+
+bool server_bodies_over(const struct server *s)
+{
+        return atomic_load_explicit(&s->bodies, memory_order_relaxed) >=
+               atomic_load_explicit(&s->max_bodies, memory_order_relaxed);
 }
 
 /* Pairs with the store of `draining` in server_drain(): of the two, one sees what the other has done. */
@@ -268,7 +301,7 @@ int server_new(struct config *config, size_t *ret_bad, struct server **ret)
         if (!s)
                 return -ENOMEM;
         *s = (struct server){.model = &objm_models[config->model], .drained_fd = -1};
-        atomic_init(&s->max_connections, affordable_connections(config, s->model));
+        set_limits(s, config);
         objm_list_init(&s->workers);
         pthread_mutex_init(&s->workers_lock, NULL);
         r = start(s, config, ret_bad);

@@ -36,8 +36,10 @@ struct server {
         int drained_fd; /* eventfd: rung when the last connection ends while draining */
 
         _Atomic uint32_t max_connections; /* what the limit on descriptors leaves of the configured number */
+        atomic_long max_bodies;           /* and what both leave for objects that are being sent */
         _Alignas(OBJM_CACHE_LINE) atomic_uint n_connections;
         atomic_long queued_fds;
+        atomic_long bodies;
 };
 
 /*
@@ -63,6 +65,10 @@ void server_count_out(struct server *s);
 /* Descriptors that wait in send queues of clients that do not read; over() when there are too many. Any thread. */
 void server_count_queued_fds(struct server *s, long change);
 bool server_queued_fds_over(const struct server *s);
+
+/* Objects that are open because the pool sends their bytes. count() returns how many there are now. Any thread. */
+long server_count_bodies(struct server *s, long change);
+bool server_bodies_over(const struct server *s);
 
 /* Ends all threads, frees. NULL is fine. */
 void server_free(struct server *s);

@@ -12,15 +12,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 #define QUANTUM   (256 * 1024)
 #define TURN      16 /* quanta, after which whoever waits for a descriptor has its turn too */
 #define PIECE     (64 * 1024)
-#define SPARE_FDS 128          /* of which bodies keep off: grants and others that are soon over need them */
+#define FEW       64 /* bodies that may have large buffers */
 #define READAHEAD (128 * 1024) /* below, the kernel's own guess is as good */
+
+enum {
+        UNFINISHED = 1,
+};
 
 struct transfer {
         struct objm_pool_source source;
@@ -46,44 +49,69 @@ static void give_back(struct objm_mail *m)
         free(t);
 }
 
+static void end_body(struct transfer *t)
+{
+        if (t->body.fd >= 0)
+                server_count_bodies(t->c->worker->server, -1);
+        objm_body_deinit(&t->body);
+}
+
 /* The worker's memory goes by QSBR: online while it is told. */
 static void finish(struct transfer *t, struct objm_qsbr_reader *r, int result)
 {
         struct server *s = t->c->worker->server;
 
         objm_pool_forget(s->pool, &t->source);
-        objm_body_deinit(&t->body);
+        end_body(t);
         t->result = result;
         objm_qsbr_online(r);
         objm_loop_post(&t->c->worker->loop, &t->mail);
 }
 
-/*
- * A body keeps a descriptor for as long as its client is allowed to take, so bodies leave room for as many connections
- * as there may be. The kernel gives out the lowest number that is free: @fd tells how many are taken.
- */
-static bool crowded(struct server *s, int fd)
+/* Small buffers when many clients are sent to: most of them do not read, and what is unread is the kernel's memory. */
+void transfer_set_sndbuf(struct connection *c)
 {
-        uint64_t each = s->model->placement == OBJM_PLACE_OWN ? 3 : 1;
-        uint64_t max = atomic_load_explicit(&s->max_connections, memory_order_relaxed);
-        uint64_t now = atomic_load_explicit(&s->n_connections, memory_order_relaxed);
-        uint64_t to_come = max > now ? (max - now) * each : 0;
-        struct rlimit rl;
+        long bodies = server_count_bodies(c->worker->server, 0);
 
-        if (getrlimit(RLIMIT_NOFILE, &rl) < 0 || rl.rlim_cur == RLIM_INFINITY)
-                return false;
-        return (uint64_t)fd + to_come + (rl.rlim_cur / 8 < SPARE_FDS ? rl.rlim_cur / 8 : SPARE_FDS) >= rl.rlim_cur;
+        connection_set_sndbuf(c, bodies > FEW ? CONNECTION_SNDBUF_MANY : CONNECTION_SNDBUF_WIDE);
+}
+
+/* body->fd is the reply's still. */
+static void describe(const struct connection *c, const struct reply *r, struct objm_body *body)
+{
+        body->fd = r->fd;
+        body->splice = r->mode == OBJM_MODE_SPLICE;
+        body->at = r->body_at;
+        body->left = r->body_len;
+        body->head_len = (uint8_t)c->dialect->encode(body->head, sizeof(body->head), r);
+        body->head_sent = 0;
 }
 
 static void begin_body(struct transfer *t, struct reply *r)
 {
-        t->body.splice = r->mode == OBJM_MODE_SPLICE;
-        t->body.at = r->body_at;
-        t->body.left = r->body_len;
-        t->body.head_len = (uint8_t)t->c->dialect->encode(t->body.head, sizeof(t->body.head), r);
-        t->body.fd = objm_fd_steal(&r->fd);
+        describe(t->c, r, &t->body);
+        t->rq.op = r->op;
+        t->rq.id = r->id;
+        t->rq.want_metadata = r->want_metadata;
+        r->fd = -1;
+        server_count_bodies(t->c->worker->server, 1);
         if (r->body_len > READAHEAD)
                 (void)posix_fadvise(t->body.fd, (off_t)r->body_at, (off_t)r->body_len, POSIX_FADV_SEQUENTIAL);
+}
+
+static void become_reply(struct transfer *t, struct reply r)
+{
+        t->reply = r;
+        t->has_reply = true;
+}
+
+/* The file could not be read, or is shorter than it was: as long as nothing has left, that can still be said. */
+static int say_if_unreadable(struct transfer *t, int result)
+{
+        if ((result != -EIO && result != -ENODATA) || t->body.head_sent)
+                return result;
+        become_reply(t, request_refuse(&t->rq, OBJM_STATUS_STORAGE, "the object cannot be read"));
+        return 0;
 }
 
 /* In the pool: looks the object up. False: it came to something else than a body. */
@@ -95,7 +123,7 @@ static bool open_object(struct transfer *t)
 
         if (request_run(&ctx, &t->rq, &r) != 0)
                 r = request_refuse(&t->rq, OBJM_STATUS_INTERNAL, NULL);
-        if (r.body && crowded(s, r.fd)) {
+        if (r.body && server_bodies_over(s)) {
                 objm_fd_close(r.fd);
                 r = request_refuse(&t->rq, OBJM_STATUS_UNAVAILABLE, "out of descriptors");
         }
@@ -103,8 +131,7 @@ static bool open_object(struct transfer *t)
                 begin_body(t, &r);
                 return true;
         }
-        t->reply = r;
-        t->has_reply = true;
+        become_reply(t, r);
         return false;
 }
 
@@ -147,7 +174,7 @@ static void run(struct objm_job *job, struct objm_qsbr_reader *reader)
         else if (r == 0)
                 r = 1;
         if (r != 0)
-                finish(t, reader, r < 0 ? r : 0);
+                finish(t, reader, r < 0 ? say_if_unreadable(t, r) : 0);
 }
 
 static struct transfer *transfer_new(struct connection *c, size_t uri_len)
@@ -189,7 +216,7 @@ int transfer_start(struct connection *c, const struct request *rq)
         t->rq = *rq;
         memcpy(t->uri, rq->uri, rq->uri_len);
         t->rq.uri = t->uri;
-        connection_set_wide(c, true);
+        transfer_set_sndbuf(c);
         r = lend(c, t);
         if (r < 0)
                 free(t);
@@ -210,48 +237,88 @@ static int start_body(struct connection *c, struct reply *reply, size_t sent)
         t->body.left -= sent - t->body.head_sent;
         r = lend(c, t);
         if (r < 0) {
-                reply->fd = objm_fd_steal(&t->body.fd);
+                reply->fd = t->body.fd;
+                server_count_bodies(c->worker->server, -1);
                 free(t);
         }
         return r;
 }
 
-/* Head and body in the worker's buffer; 0 when not all of it is in the page cache. */
-static size_t fill(struct connection *c, const struct reply *r)
+/*
+ * Here and below: 0 when head and body have left, UNFINISHED when *ret_sent bytes have and the pool is to go on;
+ * -EAGAIN when the socket is full and takes nothing.
+ */
+static int splice_now(struct connection *c, const struct reply *r, size_t *ret_sent)
 {
-        uint8_t *tx = c->worker->tx;
-        size_t head = c->dialect->encode(tx, DIALECT_REPLY_MAX, r);
-        struct iovec iov = {.iov_base = tx + head, .iov_len = (size_t)r->body_len};
+        struct objm_body b;
+        int e;
+
+        describe(c, r, &b);
+        if (!objm_body_cached(&b))
+                return UNFINISHED;
+        e = objm_body_send(&b, c->source.fd, TRANSFER_SPLICE_MAX, NULL, 0);
+        *ret_sent = b.head_sent + (size_t)(b.at - r->body_at);
+        return e == OBJM_BODY_MORE || (e == -EAGAIN && *ret_sent) ? UNFINISHED : e;
+}
+
+/* Head and body, @cap bytes at most; 0 when not all of it is in the page cache. */
+static size_t fill(const struct connection *c, const struct reply *r, uint8_t *buf, size_t cap)
+{
+        size_t head = c->dialect->encode(buf, cap, r);
+        struct iovec iov = {.iov_base = buf + head, .iov_len = (size_t)r->body_len};
         ssize_t n = r->body_len ? preadv2(r->fd, &iov, 1, (off_t)r->body_at, RWF_NOWAIT) : 0;
 
         return n == (ssize_t)r->body_len ? head + (size_t)n : 0;
 }
 
+bool transfer_put(struct connection *c, const struct reply *r)
+{
+        struct objm_batch *b = &c->worker->batch;
+        size_t n = fill(c, r, b->data + b->len, objm_batch_room(b));
+
+        b->len += n;
+        return n;
+}
+
+static int copy_now(struct connection *c, const struct reply *r, size_t *ret_sent)
+{
+        size_t len = fill(c, r, c->worker->tx, sizeof(c->worker->tx));
+        ssize_t n = len ? send(c->source.fd, c->worker->tx, len, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
+
+        if (n < 0)
+                return -errno;
+        *ret_sent = (size_t)n;
+        return len && (size_t)n == len ? 0 : UNFINISHED;
+}
+
+static int send_now(struct connection *c, const struct reply *r, size_t *ret_sent)
+{
+        int e = UNFINISHED;
+
+        if (r->mode == OBJM_MODE_SPLICE && r->body_len >= TRANSFER_SPLICE_MIN && r->body_len <= TRANSFER_SPLICE_MAX)
+                e = splice_now(c, r, ret_sent);
+        if (e == UNFINISHED && !*ret_sent && r->body_len <= TRANSFER_INLINE_MAX)
+                e = copy_now(c, r, ret_sent);
+        return e;
+}
+
 int transfer_send(struct connection *c, struct reply *r)
 {
-        size_t len = r->body_len <= TRANSFER_INLINE_MAX ? fill(c, r) : 0;
-        ssize_t n = 0;
+        size_t sent = 0;
         int e;
 
-        connection_set_wide(c, true);
-        if (len) {
-                n = send(c->source.fd, c->worker->tx, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-                if (n < 0 && errno == EAGAIN)
-                        return -EAGAIN;
-                if (n == (ssize_t)len) {
-                        r->fd = objm_fd_close(r->fd);
-                        return 0;
-                }
-        }
-        if (n < 0)
-                e = -errno;
-        else
-                e = n == 0 && crowded(c->worker->server, r->fd) ? -EBUSY : start_body(c, r, (size_t)n);
-        if (e == -EBUSY && n == 0)
-                return -EBUSY;
+        transfer_set_sndbuf(c);
+        e = send_now(c, r, &sent);
+        if (e == UNFINISHED)
+                e = !sent && server_bodies_over(c->worker->server) ? -EBUSY : start_body(c, r, sent);
+        else if (e == 0)
+                r->fd = objm_fd_close(r->fd);
+        if (r->fd < 0)
+                return e == 0 && !c->lent ? 0 : TRANSFER_LENT;
+        if (!sent && (e == -EBUSY || e == -EAGAIN || e == -ENOMEM))
+                return e;
         r->fd = objm_fd_close(r->fd);
-        if (e < 0)
-                connection_close(c);
+        connection_close(c);
         return TRANSFER_LENT;
 }
 
@@ -268,7 +335,7 @@ void transfer_abort(struct connection *c)
  */
 static bool takes_more(const struct connection *c, uint64_t unread)
 {
-        return c->tcp ? objm_tcp_has_room(c->source.fd) : unread <= CONNECTION_SNDBUF_WIDE / 2;
+        return c->tcp ? objm_tcp_has_room(c->source.fd) : unread <= c->sndbuf / 2;
 }
 
 bool transfer_is_slow(struct connection *c, uint64_t window_ns)

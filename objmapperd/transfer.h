@@ -10,8 +10,11 @@
  */
 #include "objmapperd/connection.h"
 
-/* Bodies up to this size are tried in the worker. */
+/* Bodies up to these sizes are tried in the worker; below TRANSFER_SPLICE_MIN, copying costs less than splicing. */
 #define TRANSFER_INLINE_MAX (64 * 1024)
+#define TRANSFER_GATHER_MAX (16 * 1024) /* and share a message with other replies */
+#define TRANSFER_SPLICE_MIN (32 * 1024)
+#define TRANSFER_SPLICE_MAX (128 * 1024)
 
 /* A client that takes fewer bytes in a timeouts.request than this rate makes is cut off. */
 #define TRANSFER_MIN_RATE (64 * 1024) /* bytes a second */
@@ -22,10 +25,17 @@ enum {
         TRANSFER_LENT = 1,
 };
 
+/* Sets the socket's send buffer for bodies. */
+void transfer_set_sndbuf(struct connection *c);
+
+/* Appends head and body, of TRANSFER_GATHER_MAX bytes at most, to the worker's batch, which has room. False: it would
+ * have to wait for the disk. reply->fd stays the caller's. */
+bool transfer_put(struct connection *c, const struct reply *r) objm_must_check;
+
 /*
  * Sends head and body of @r. 0: done, reply->fd is closed. TRANSFER_LENT: the pool goes on, or the connection is being
- * closed; reply->fd is taken. -EAGAIN: the socket is full; -EBUSY: too much waits for the pool: nothing is sent and
- * reply->fd is still the caller's.
+ * closed; reply->fd is taken. -EAGAIN: the socket is full; -EBUSY: too much waits for the pool; -ENOMEM: nothing is
+ * sent and reply->fd is still the caller's.
  */
 int transfer_send(struct connection *c, struct reply *r) objm_must_check;
 

@@ -16,6 +16,16 @@ bench:
 	@$(MAKE) -s -j$(JOBS) MODE=release all benches
 	@$(PYTHON) tests/bench/bench.py $(BENCH_ARGS)
 
+# The daemon beside nginx, memcached and redis, as far as they are installed. Needs two CPUs and quiet.
+bench-peers:
+	@$(MAKE) -s -j$(JOBS) MODE=release all benches
+	@$(PYTHON) tests/bench/peers.py $(BENCH_ARGS)
+
+# Reads that find nothing in the page cache; see "Cold reads" in HACKING.md.
+bench-cold:
+	@$(MAKE) -s -j$(JOBS) MODE=release benches
+	@$(PYTHON) tests/bench/cold.py $(BENCH_ARGS)
+
 # Finds new inputs under build/fuzz/corpus; what deserves to stay is copied to tests/corpus by hand.
 fuzz:
 	@command -v clang >/dev/null || { echo "make fuzz needs clang and libclang-rt-dev"; exit 1; }
@@ -40,4 +50,8 @@ $(B)/fault.so: tests/fault/fault.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -D_GNU_SOURCE -O1 -g -Wall -Wextra -shared -fPIC -pthread -o $@ $<
 
-.PHONY: check check-long bench fuzz coverage
+# A client to be run under it.
+$(B)/fault-client: $(O)/tests/fault/client.o $(B)/libobjmapper.a
+	$(CC) -pie $(ALL_LDFLAGS) -o $@ $^
+
+.PHONY: check check-long bench bench-peers bench-cold fuzz coverage

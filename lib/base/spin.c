@@ -4,6 +4,7 @@
 #include "base/clock.h"
 
 #include <sched.h>
+#include <sys/resource.h>
 
 #define SCORE_MAX   1024
 #define SCORE_PAYS  (SCORE_MAX / 2)
@@ -11,6 +12,7 @@
 #define PENALTY_MIN 512
 #define PENALTY_MAX 65536
 #define CALM        4096  /* occasions without a preemption after which the next one counts as the first */
+#define SAMPLE      64    /* occasions between two looks at how often the kernel has switched */
 #define GAP_NS      12000 /* a look takes a microsecond; after this long the thread was not on its CPU */
 
 static bool one_cpu(void)
@@ -59,6 +61,24 @@ static void on_preemption(struct objm_spin *s)
         s->calm = 0;
 }
 
+/*
+ * One who shares this CPU and is quick leaves gaps too short to see, and each answer then costs two switches that
+ * sleeping would have spared. getrusage(2) knows, but costs as much as a look: hence now and then.
+ */
+static bool displaced(struct objm_spin *s)
+{
+        struct rusage ru;
+        long before = s->switches;
+
+        if (++s->sampled < SAMPLE)
+                return false;
+        s->sampled = 0;
+        if (getrusage(RUSAGE_THREAD, &ru) < 0)
+                return false;
+        s->switches = ru.ru_nivcsw;
+        return ru.ru_nivcsw - before >= SAMPLE / 4;
+}
+
 static void on_failure(struct objm_spin *s)
 {
         s->skip = s->backoff;
@@ -72,7 +92,7 @@ void objm_spin_end(struct objm_spin *s, bool found)
 
         s->score = s->score - s->score / 8 + (found && !preempted ? SCORE_MAX / 8 : 0);
         s->calm++;
-        if (preempted)
+        if (displaced(s) || preempted)
                 on_preemption(s);
         else if (s->score < SCORE_PAYS)
                 on_failure(s);

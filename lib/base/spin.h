@@ -13,7 +13,8 @@
  *
  * Below one success in two it polls at ever fewer occasions, down to one in 1024. A look after which this thread was
  * not on its CPU for a while says that somebody else wants it: then polling stops for some hundred occasions, and for
- * twice as many each time that happens again soon. One thread per struct.
+ * twice as many each time that happens again soon; so does a kernel that switches at many of the occasions. One thread
+ * per struct.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,6 +28,8 @@ struct objm_spin {
         uint32_t backoff;   /* how many to pass by after the next failure */
         uint32_t penalty;   /* how many to pass by after the next preemption */
         uint32_t calm;      /* occasions since the last one */
+        uint32_t sampled;   /* occasions since the count of switches was looked at */
+        long switches;      /* involuntary ones of this thread, then */
         bool preempted;
         uint64_t start, last;
 };

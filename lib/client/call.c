@@ -18,7 +18,7 @@ static void unclog(struct objmapper *om)
 
 int objm_call_begin(struct objmapper *om)
 {
-        if (objm_slots_in_flight(&om->slots))
+        if (om->reading || objm_slots_in_flight(&om->slots))
                 return -EBUSY;
         unclog(om);
         return 0;

@@ -7,7 +7,7 @@
 #include "client/objmapper.h"
 #include "client/session.h"
 
-/* 0; -EBUSY when submitted requests are in flight. */
+/* 0; -EBUSY when submitted requests are in flight, or a read call is going on. */
 int objm_call_begin(struct objmapper *om);
 
 /* The deadline has come: abandons what is in flight. -ETIMEDOUT, or -EBUSY when the server was there without room. */

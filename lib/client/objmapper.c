@@ -13,7 +13,8 @@
 #define DEFAULT_DEPTH      256
 #define DEFAULT_TIMEOUT_MS 2000
 #define SPIN_NS            30000
-#define ALL_FLAGS          (OBJMAPPER_NO_RECONNECT | OBJMAPPER_NO_SPIN | OBJMAPPER_NO_BATCH)
+#define ALL_FLAGS          (OBJMAPPER_NO_RECONNECT | OBJMAPPER_NO_SPIN | OBJMAPPER_NO_BATCH | \
+                            OBJMAPPER_SPLIT_BODIES)
 
 /* Copies what the caller's struct has; a caller built against an older header has a shorter one. */
 static int read_options(const struct objmapper_options *options, struct objmapper_options *ret)
@@ -89,6 +90,7 @@ void objmapper_free(struct objmapper *om)
 {
         if (!om)
                 return;
+        objmapper_free(om->bodies);
         objm_slots_deinit(&om->slots);
         objm_link_deinit(&om->link);
         free(om->path);

@@ -4,8 +4,9 @@
 /*
  * libobjmapper: objects by URI from objmapperd(8), as open read-only descriptors or as bytes. See libobjmapper(3).
  *
- * Threads: a `struct objmapper` (a handle) belongs to one thread at a time; different handles share nothing. A handle
- * taken along by fork(2) belongs to the parent: in the child every call but objmapper_free() reconnects first.
+ * Threads: a `struct objmapper` (a handle) belongs to one thread at a time, but for OBJMAPPER_SPLIT_BODIES; different
+ * handles share nothing. A handle taken along by fork(2) belongs to the parent: in the child every call but
+ * objmapper_free() reconnects first.
  * Errors: 0 or a positive count is success, a negative value is -errno. Nothing is printed, no signal is raised
  * (but see objmapper_read_to_fd()).
  */
@@ -30,6 +31,7 @@ enum objmapper_flags {
         OBJMAPPER_NO_RECONNECT = 1 << 0, /* a lost connection is an error, not a reason to reconnect and retry */
         OBJMAPPER_NO_SPIN = 1 << 1,      /* sleep for a reply at once instead of first polling for some microseconds */
         OBJMAPPER_NO_BATCH = 1 << 2,     /* one descriptor a message */
+        OBJMAPPER_SPLIT_BODIES = 1 << 3, /* the read calls have a connection of their own: see there */
 };
 
 struct objmapper_options {
@@ -103,6 +105,12 @@ int objmapper_ping(struct objmapper *om);
  * failure the buffer's content is undefined. read_to_fd() writes to @fd, at its offset, waiting where it would block;
  * write(2) may raise SIGPIPE. read_cb() calls @fn for each piece, in order, with the object and the piece's offset in
  * it; a value other than 0 stops and is returned. @fn must not use @om.
+ *
+ * With OBJMAPPER_SPLIT_BODIES these three, in every mode, use a second connection, made by the first of them with the
+ * options of the handle and kept until objmapper_free(); when it cannot be made they return what objmapper_connect()
+ * would. All other calls keep to the first one, so that no answer waits behind a body. What holds of a connection holds
+ * of each by itself: losses, reconnecting, timeouts, -EBUSY (here: another read is going on). While one thread reads,
+ * one other may be in the other calls; and @fn may use @om, but for reading and objmapper_free().
  */
 typedef int (*objmapper_read_fn)(void *userdata, const struct objmapper_object *object, uint64_t offset,
                                  const void *data, size_t n);

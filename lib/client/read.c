@@ -2,6 +2,7 @@
 #include "client/objmapper.h"
 
 #include "base/fd.h"
+#include "client/bodies.h"
 #include "client/call.h"
 
 #include <errno.h>
@@ -176,13 +177,23 @@ static int after(struct read *r, int outcome)
         return r->losses < OBJM_SLOTS_SENDS ? 0 : -ECONNRESET;
 }
 
-static int run(struct read *r, struct objmapper_object *ret)
+static int repeat(struct read *r)
 {
         int e;
 
         while ((e = attempt(r)) == LOST || e == CHANGED)
                 if ((e = after(r, e)) < 0)
                         return e;
+        return e;
+}
+
+static int run(struct read *r, struct objmapper_object *ret)
+{
+        int e;
+
+        r->om->reading = true;
+        e = repeat(r);
+        r->om->reading = false;
         if (e)
                 return e == STOPPED ? r->result : e;
         if (ret)
@@ -232,7 +243,8 @@ static int prepare(struct read *r, const struct objmapper_read_options *options)
                 return -EINVAL;
         if (r->uri_len > OBJMAPPER_URI_MAX)
                 return -ENAMETOOLONG;
-        return objm_call_begin(r->om);
+        e = objm_bodies_of(r->om, &r->om);
+        return e < 0 ? e : objm_call_begin(r->om);
 }
 
 ssize_t objmapper_read(struct objmapper *om, const char *uri, void *buf, size_t n,

@@ -50,6 +50,8 @@ struct objmapper {
         bool use_v1;         /* for the next connection */
         uint8_t instance[OBJM_V3_INSTANCE];
         char *path;
+        bool reading;             /* a read call is going on: its callback must not begin another */
+        struct objmapper *bodies; /* OBJMAPPER_SPLIT_BODIES: what the read calls use, owned; bodies.h */
 };
 
 /* Notices a fork, and that connecting is done; connects when DOWN, due and needed (something is queued, or @wanted). */

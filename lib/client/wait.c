@@ -93,6 +93,8 @@ int objm_wait_ready(struct objmapper *om, uint64_t deadline)
 {
         for (;;) {
                 objm_session_advance(om, true);
+                if (om->state == OBJM_SESSION_HELLO)
+                        objm_session_flush(om); /* the hello may not have gone out at once */
                 if (om->state == OBJM_SESSION_READY)
                         return 0;
                 if (!objm_session_passes(om->error) || (om->error == -EBUSY && om->flags & OBJMAPPER_NO_RECONNECT))

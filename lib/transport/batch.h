@@ -11,8 +11,11 @@
 #include "transport/outq.h"
 #include <stdint.h>
 
-/* 253 replies of 40 bytes fit; so does any single reply. Within one socket buffer chunk, so that it leaves as one. */
-#define OBJM_BATCH_BYTES (12 * 1024)
+/*
+ * 253 replies of 40 bytes fit, so does any single reply, and some small objects. Within what unix_stream_sendmsg() puts
+ * into one buffer of its own (Linux), so that it leaves as one where the socket's buffer is large.
+ */
+#define OBJM_BATCH_BYTES (32 * 1024)
 
 struct objm_batch {
         size_t len, n_fds;

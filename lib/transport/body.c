@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static ssize_t send_some(int sock, const void *data, size_t len, int flags)
@@ -41,7 +42,7 @@ static ssize_t copy_piece(struct objm_body *b, int sock, uint8_t *buf, size_t ca
         ssize_t got = want ? read_some(b->fd, buf + head, want, b->at) : 0, n;
 
         if (got < 0 || (want && got == 0))
-                return got < 0 ? got : -ENODATA;
+                return got < 0 ? -EIO : -ENODATA;
         memcpy(buf, b->head + b->head_sent, head);
         n = send_some(sock, buf, head + (size_t)got, 0);
         if (n < 0)
@@ -96,6 +97,27 @@ int objm_body_send(struct objm_body *b, int sock, size_t quantum, void *buf, siz
                         return -EAGAIN; /* full: reading the next piece would be for nothing */
         }
         return 0;
+}
+
+#ifndef SYS_cachestat
+#define SYS_cachestat 451 /* the same on all architectures that glibc runs on but alpha */
+#endif
+
+bool objm_body_cached(const struct objm_body *b)
+{
+        uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+        struct {
+                uint64_t off, len;
+        } range = {.off = b->at, .len = b->left};
+        struct {
+                uint64_t cached, dirty, writeback, evicted, recently_evicted;
+        } stat;
+
+        if (!b->left)
+                return true;
+        if (syscall(SYS_cachestat, b->fd, &range, &stat, 0) < 0)
+                return false;
+        return stat.cached > (b->at + b->left - 1) / page - b->at / page;
 }
 
 void objm_body_deinit(struct objm_body *b)

@@ -28,11 +28,17 @@ enum {
 
 /*
  * Sends up to about @quantum bytes, at most once around @cap of @buf (unused for splice) a system call. 0: all is sent;
- * OBJM_BODY_MORE; -EAGAIN: the socket is full; -ENODATA: the file ended before the promised length (nothing is padded:
- * close the connection); -EPIPE, -ECONNRESET and others: the connection is over. SIGPIPE must be ignored: sendfile(2)
- * has no MSG_NOSIGNAL. Reading the file may wait for a disk.
+ * OBJM_BODY_MORE; -EAGAIN: the socket is full; -ENODATA: the file ended before the promised length, -EIO: it cannot be
+ * read (nothing is padded: unless nothing has been sent, close the connection); -EPIPE, -ECONNRESET and others: the
+ * connection is over. SIGPIPE must be ignored: sendfile(2) has no MSG_NOSIGNAL. Reading the file may wait for a disk.
  */
 int objm_body_send(struct objm_body *b, int sock, size_t quantum, void *buf, size_t cap) objm_must_check;
+
+/*
+ * True when all of the range is known to be in the page cache, so that reading it will not wait. Asks cachestat(2),
+ * which came with Linux 6.5 and, on Linux 6.18, answers only those who own the file or may write it.
+ */
+bool objm_body_cached(const struct objm_body *b);
 
 void objm_body_deinit(struct objm_body *b);
 

@@ -10,9 +10,9 @@
  * as it has been answered.
  */
 #include "base/hist.h"
+#include "cpu_time.h"
 #include "wire3.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,35 +48,6 @@ static uint64_t now(void)
 
         clock_gettime(CLOCK_MONOTONIC, &ts);
         return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
-/* Nanoseconds on a CPU, of all threads. */
-static uint64_t cpu_of(const char *pid)
-{
-        char path[300];
-        struct dirent *e;
-        uint64_t sum = 0;
-        DIR *d;
-
-        snprintf(path, sizeof(path), "/proc/%s/task", pid);
-        d = opendir(path);
-        if (!d)
-                die(path);
-        while ((e = readdir(d))) {
-                unsigned long long ns;
-                FILE *f;
-
-                if (e->d_name[0] == '.')
-                        continue;
-                snprintf(path, sizeof(path), "/proc/%s/task/%s/schedstat", pid, e->d_name);
-                f = fopen(path, "r");
-                if (f && fscanf(f, "%llu", &ns) == 1)
-                        sum += ns;
-                if (f)
-                        fclose(f);
-        }
-        closedir(d);
-        return sum;
 }
 
 static size_t put_request(uint8_t *p, const char *uri)

@@ -245,10 +245,73 @@ def bodies(report, work, tree, rounds):
                                   statistics.median(b / a for a, b in pairs), 0.95, False)
 
 
+def mix(report, work, tree, rounds):
+    """Descriptors at a steady rate over 1000 connections, with and without one copy to every four of them."""
+    d, path = daemon(work, 'mix', tree)
+
+    def run(rate, share, uri):
+        argv = ['taskset', '-c', str(CPUS[-1]), os.path.join(BUILD, 'bench', 'mix_client'), path, '1000', str(rate),
+                str(share), '0.5', '/object-00', uri]
+        return json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE, timeout=60).stdout)
+
+    with d:
+        for name, rate in (('4KB', 20000), ('64KB', 10000), ('1MB', 1000)):
+            with open(os.path.join(tree, 'mix-' + name), 'wb') as f:
+                f.write(os.urandom({'4KB': 4096, '64KB': 65536, '1MB': 1 << 20}[name]))
+            v = compare(report, rounds, {
+                f'descriptors alone, {rate * 8 // 10}/s': lambda: run(rate * 8 // 10, 0, '/object-00'),
+                f'and copies of {name}, {rate * 2 // 10}/s': lambda: run(rate, 20, '/mix-' + name),
+            }, 'p50_ns', 1e-3, 'us')
+            alone, beside = v.values()
+            report.target(f'descriptors beside copies of {name} over alone, p50', ratio(beside, alone), 1.2, True)
+
+
+@contextlib.contextmanager
+def bad_readers(path, mode, n):
+    argv = [os.path.join(BUILD, 'bench', 'bad_readers'), path, str(n), str(n), '60', mode, '/bad']
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        if process.stdout.readline() != 'ready\n':
+            sys.exit('bad_readers did not start')
+        yield
+        process.stdin.close()
+
+
+def hostile(report, work, tree, rounds):
+    """400 clients that read nothing and 400 that read next to nothing, on a pool of four."""
+    client = os.path.join(BUILD, 'bench', 'body_client')
+    d, path = daemon(work, 'hostile', tree, cpu=None)
+    for name, size in (('bad', 32 << 20), ('good', 1 << 20)):
+        with open(os.path.join(tree, name), 'wb') as f:
+            f.write(os.urandom(size))
+
+    def bodies_of_eight():
+        argv = [client, path, '8', '0.5', '2', '/good']
+        out = json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE, timeout=60).stdout)
+        return out['bytes'] / out['seconds'], out['p99_ns']
+
+    def measure():
+        return (*bodies_of_eight(), ask(path, pid, ['/object-00'])['p99_ns'])
+
+    with d as pid:
+        for mode in '23':
+            alone, beside = [], []
+            for _ in range(rounds):
+                alone.append(measure())
+                with bad_readers(path, mode, 400):
+                    beside.append(measure())
+            ratios = [statistics.median(b[i] / a[i] for a, b in zip(alone, beside)) for i in range(3)]
+            report.line(f'  eight good clients, bad ones by mode {mode}: alone {spread([a[0] for a in alone], 1e-6, 0)} '
+                        f'MB/s, beside {spread([b[0] for b in beside], 1e-6, 0)} MB/s')
+            report.target(f'throughput beside 800 bad readers (mode {mode}) over alone', ratios[0], 0.9, False)
+            report.target(f'p99 of bodies beside 800 bad readers (mode {mode}) over alone', ratios[1], 2, True)
+            report.target(f'p99 of descriptors beside 800 bad readers (mode {mode}) over alone', ratios[2], 1.2, True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--rounds', type=int, default=7)
-    parser.add_argument('--only', help='comma-separated parts: depth1, depth64, thousand, sizes, onecpu, bodies, models')
+    parser.add_argument('--only', help='comma-separated parts: depth1, depth64, thousand, sizes, onecpu, bodies, mix, hostile, '
+                        'models')
     parser.add_argument('--json', help='write the targets to this file')
     args = parser.parse_args()
     if len(CPUS) < 2:
@@ -268,6 +331,8 @@ def main():
             'sizes': lambda: sizes(report, work, tree, args.rounds),
             'onecpu': lambda: one_cpu(report, work, tree, uris, args.rounds),
             'bodies': lambda: bodies(report, work, tree, max(3, args.rounds // 2)),
+            'mix': lambda: mix(report, work, tree, args.rounds),
+            'hostile': lambda: hostile(report, work, tree, max(3, args.rounds // 2)),
             'models': lambda: models(report, work, tree, uris, max(3, args.rounds // 2)),
         }
         for name in args.only.split(',') if args.only else parts:

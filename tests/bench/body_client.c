@@ -6,15 +6,9 @@
  *      body_client SOCKET CLIENTS SECONDS 2|3|a URI
  */
 #include "base/hist.h"
-#include "wire3.h"
+#include "bench_conn.h"
 
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
-#include <unistd.h>
 
 #define PIECE (256 * 1024)
 
@@ -28,57 +22,14 @@ static const char *path, *uri;
 static char mode;
 static uint64_t duration;
 
-static void die(const char *what)
-{
-        perror(what);
-        exit(1);
-}
-
-static uint64_t now(void)
-{
-        struct timespec ts;
-
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
-static int open_conn(void)
-{
-        struct sockaddr_un addr = {.sun_family = AF_UNIX};
-        uint8_t hello[HELLO] = "OBJM\003", reply[HELLO_REPLY];
-        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-        be16(hello + 6, HELLO);
-        hello[15] = 7;
-        snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
-        if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-            send(fd, hello, sizeof(hello), MSG_NOSIGNAL) != HELLO ||
-            recv(fd, reply, sizeof(reply), MSG_WAITALL) != HELLO_REPLY)
-                die(path);
-        return fd;
-}
-
-static uint64_t body_len(const uint8_t *reply)
-{
-        uint64_t n = 0;
-
-        for (int i = 0; i < 8; i++)
-                n = n << 8 | reply[32 + i];
-        return n;
-}
-
 /* One request and all of its reply. */
 static uint64_t ask(int fd, uint8_t *buf)
 {
-        uint8_t rq[REQUEST + 256] = {1, (uint8_t)mode};
-        size_t len = strlen(uri), have = 0;
+        size_t have = 0;
         uint64_t want = REPLY, got = 0;
         ssize_t n;
 
-        be16(rq + URI_LEN_AT, (unsigned)len);
-        memcpy(rq + REQUEST, uri, len);
-        if (send(fd, rq, REQUEST + len, MSG_NOSIGNAL) != (ssize_t)(REQUEST + len))
-                die("send");
+        send_request(fd, mode, uri);
         while (got < want) {
                 n = recv(fd, buf + have, PIECE - have, 0);
                 if (n <= 0)
@@ -99,7 +50,7 @@ static void *run(void *arg)
 {
         struct client *c = arg;
         uint8_t *buf = malloc(PIECE);
-        int fd = open_conn();
+        int fd = open_conn(path);
         uint64_t t = now(), end = t + duration;
 
         objm_hist_init(&c->hist);

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -28,10 +29,12 @@
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 struct control {
@@ -48,7 +51,7 @@ static const struct {
         {"EAGAIN", EAGAIN},         {"ECONNABORTED", ECONNABORTED}, {"ECONNRESET", ECONNRESET}, {"EINTR", EINTR},
         {"EIO", EIO},               {"EMFILE", EMFILE},             {"ENFILE", ENFILE},         {"ENOBUFS", ENOBUFS},
         {"ENOMEM", ENOMEM},         {"ENOSPC", ENOSPC},             {"EPERM", EPERM},           {"EPIPE", EPIPE},
-        {"ETOOMANYREFS", ETOOMANYREFS},
+        {"ETOOMANYREFS", ETOOMANYREFS}, {"ECONNREFUSED", ECONNREFUSED},
 };
 
 static struct control own, *control = &own;
@@ -273,6 +276,17 @@ FORWARD(int, setsockopt, (int fd, int level, int name, const void *v, socklen_t 
 FORWARD(ssize_t, recv, (int fd, void *buf, size_t len, int flags), (fd, buf, len, flags))
 FORWARD(ssize_t, send, (int fd, const void *buf, size_t len, int flags), (fd, buf, len, flags))
 FORWARD(ssize_t, sendmsg, (int fd, const struct msghdr *m, int flags), (fd, m, flags))
+FORWARD(ssize_t, recvmsg, (int fd, struct msghdr *m, int flags), (fd, m, flags))
+FORWARD(ssize_t, write, (int fd, const void *buf, size_t len), (fd, buf, len))
+FORWARD(ssize_t, pread, (int fd, void *buf, size_t len, off_t at), (fd, buf, len, at))
+FORWARD(ssize_t, preadv2, (int fd, const struct iovec *v, int n, off_t at, int flags), (fd, v, n, at, flags))
+FORWARD(ssize_t, copy_file_range, (int in, off64_t *in_at, int out, off64_t *out_at, size_t len, unsigned flags),
+        (in, in_at, out, out_at, len, flags))
+FORWARD(ssize_t, sendfile, (int out, int in, off_t *at, size_t len), (out, in, at, len))
+FORWARD(int, ftruncate, (int fd, off_t len), (fd, len))
+FORWARD(ssize_t, __getdelim, (char **line, size_t *cap, int end, FILE *f), (line, cap, end, f))
+FORWARD(int, poll, (struct pollfd *p, nfds_t n, int timeout), (p, n, timeout))
+FORWARD(int, ppoll, (struct pollfd *p, nfds_t n, const struct timespec *t, const sigset_t *s), (p, n, t, s))
 FORWARD(int, epoll_create1, (int flags), (flags))
 FORWARD(int, epoll_wait, (int fd, struct epoll_event *e, int n, int timeout), (fd, e, n, timeout))
 FORWARD(int, eventfd, (unsigned value, int flags), (value, flags))
@@ -293,6 +307,19 @@ int open(const char *path, int flags, ...)
         mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
         va_end(ap);
         return fails("open") ? -1 : real(path, flags, mode);
+}
+
+/* Not that of share(), which comes before there is a function to fail. */
+void *mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset)
+{
+        REAL(mmap);
+        return CALLER_FAILS("mmap") ? MAP_FAILED : real(at, len, protection, flags, fd, offset);
+}
+
+int madvise(void *at, size_t len, int advice)
+{
+        REAL(madvise);
+        return CALLER_FAILS("madvise") ? -1 : real(at, len, advice);
 }
 
 int epoll_ctl(int fd, int op, int target, struct epoll_event *event)

@@ -11,9 +11,9 @@ import daemon as d
 
 
 @functools.cache
-def library():
-    """Its path, once it is up to date."""
-    path = d.ROOT / d.BUILD / "fault.so"
+def built(name):
+    """The path of what the build makes for these tests, once it is up to date."""
+    path = d.ROOT / d.BUILD / name
     mode = pathlib.Path(d.BUILD).name
     subprocess.run(["make", "-s", f"MODE={mode}", str(path.relative_to(d.ROOT))], cwd=d.ROOT, check=True)
     return path
@@ -28,7 +28,7 @@ class Fault:
         path.write_bytes(bytes(32))
         with open(path, "r+b") as f:
             self.words = mmap.mmap(f.fileno(), 32)
-        preloaded = shutil.copy(library(), directory)  # LD_PRELOAD takes no path with a blank in it
+        preloaded = shutil.copy(built("fault.so"), directory)  # LD_PRELOAD takes no path with a blank in it
         self.env = {"LD_PRELOAD": preloaded, "OBJM_FAULT": f"{function}:{error}:0", "OBJM_FAULT_CONTROL": str(path)}
 
     def arm(self, nth, many=1):

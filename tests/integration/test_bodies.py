@@ -10,8 +10,10 @@ import time
 
 import omproto as p
 import pytest
-from daemon import wait_until
+from daemon import INSTRUMENTED, wait_until
+from faults import Fault
 from omclient import Closed
+from test_fault import faulty_daemon
 from test_regressions import NO_INDEX, hung_lookup, threads_named
 
 HELLO = p.Hello(capabilities=p.BODIES)
@@ -243,6 +245,38 @@ def test_mixed_with_descriptors_by_id(start, sized, model):
             seen.add(r.id)
             check_medley(r, requests[r.id][2])
         assert len(seen) == len(requests)
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("chunk", [65536, 700], ids=["large", "small"])
+def test_many_small_by_auto(start, sized, model, chunk):
+    """Small ones as bytes, large ones as descriptors, which do not share a message, and others that wait for the pool."""
+    daemon = start({"/": sized.path}, "--concurrency-model", model)
+    requests = [(uri, p.AUTO, content) for uri, _, content in medley(sized, 400, (p.AUTO,))]
+    requests += [("/a.txt", p.AUTO, sized.files["/a.txt"])] * 600
+    with connect(daemon, 3, chunk=chunk) as c:
+        writer = threading.Thread(target=c.ask_each, args=([(uri, mode) for uri, mode, _ in requests],))
+        writer.start()
+        for _ in requests:
+            r = c.reply()
+            check_medley(r, requests[r.id][2])
+        writer.join()
+
+
+@pytest.mark.skipif(INSTRUMENTED, reason="a sanitizer has its own allocator and must be loaded first")
+def test_small_bodies_share_messages(start, sized, workdir, monkeypatch):
+    """Of 64 replies of 4096 bytes, seven fit into one."""
+    fault = Fault(workdir, "sendmsg", "EPIPE")
+    daemon = faulty_daemon(start, sized, fault, "thread-pool", monkeypatch)
+    with connect(daemon, 3) as c:
+        check(c.get("/s4096", mode=p.AUTO), sized.files["/s4096"])
+        fault.disarm()
+        before = fault.calls
+        c.ask_many(["/s4096"] * 64, mode=p.AUTO)
+        for _ in range(64):
+            check(c.reply(), sized.files["/s4096"])
+        assert 64 // 7 <= fault.calls - before <= 64 // 7 + 4
+    fault.words.close()
 
 
 def check_medley(r, content):

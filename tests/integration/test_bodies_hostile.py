@@ -14,9 +14,10 @@ import time
 import omproto as p
 import pytest
 from daemon import INSTRUMENTED, PATIENCE, wait_until
+from faults import Fault
 from omclient import Closed, as_bytes
 from test_bodies import body_under_way, check, connect, large, sized, way  # noqa: F401 (fixtures)
-from test_fault import reload
+from test_fault import faulty_daemon, reload
 from test_regressions import NO_INDEX, hung_lookup, threads_named
 
 MEASURED = 0.5  # seconds over which throughput is counted
@@ -71,6 +72,38 @@ def test_replaced_or_removed_on_the_way(start, large, way):
         (large.path / "other").rename(large.path / "large")
         assert c.take(32 << 20) == large.files["/large"]
         wait_until(lambda: c.get("/large", mode=way[1]).body == b"other")
+
+
+@pytest.mark.skipif(INSTRUMENTED, reason="a sanitizer has its own allocator and must be loaded first")
+@pytest.mark.parametrize("function, error", [("pread", "EIO"), ("sendfile", "EIO"), ("preadv2", "EIO"),
+                                             ("send", "ENOMEM"), ("sendmsg", "ENOBUFS"), ("malloc", "ENOMEM")])
+def test_a_call_that_fails_for_a_body(start, large, way, workdir, monkeypatch, function, error):
+    """A status as long as nothing has left, then the end; never other bytes, and the others are served."""
+    fault = Fault(workdir, function, error)
+    with contextlib.closing(fault.words):
+        daemon = faulty_daemon(start, large, fault, "thread-pool", monkeypatch)
+        seen = set()
+        for uri in ("/s65536", "/s1048576"):
+            for n in range(1, 12):
+                fault.arm(n)
+                seen.add(outcome(daemon, way, uri, large.files[uri]))
+                fault.disarm()
+                check(fair_client_goes_on(daemon, way), large.files["/s1048576"])
+        expected = {p.STORAGE, Closed} if (function, way[1]) == ("pread", p.COPY) else {p.OK}
+        assert seen >= expected and seen <= {p.OK, p.STORAGE, p.NO_MEMORY, p.UNAVAILABLE, Closed}
+        daemon.at_rest()
+
+
+def outcome(daemon, way, uri, content):
+    """The status, or Closed; a connection that has given a status goes on."""
+    try:
+        with connect(daemon, way[0]) as c:
+            r = c.get(uri, mode=way[1])
+            assert r.body == (content if r.status == p.OK else b"")
+            check(c.get("/a.txt"), b"hello\n")
+            return r.status
+    except Closed:
+        return Closed
 
 
 # ---- clients that go away --------------------------------------------------------------------------------------------

@@ -86,8 +86,15 @@ def test_among_failing_calls(start, workdir, tree, monkeypatch, function):
         for name, value in fault.env.items():
             m.setenv(name, value)
         daemon = start({"/": tree.path})
-    compare(daemon, lambda: nuisance(daemon, "failing_calls", str(workdir / "fault")), (p.OK, p.UNAVAILABLE))
-    fault.words.close()
+
+    @contextlib.contextmanager
+    def failing():
+        with nuisance(daemon, "failing_calls", str(workdir / "fault")):
+            yield
+        fault.disarm()  # it may have ended just after it has armed
+
+    with contextlib.closing(fault.words):
+        compare(daemon, failing, (p.OK, p.UNAVAILABLE))
 
 
 def pipeline_until_full(c):

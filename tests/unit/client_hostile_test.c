@@ -426,18 +426,12 @@ static void grants_without_end(struct server *s)
         close(fd);
 }
 
-/* Sets the limit so that @left numbers above those in use are free. Returns the limit that was. */
-static rlim_t limit_fds(unsigned left)
+static rlim_t fd_limit(void)
 {
-        struct rlimit limit, was;
-        int lowest = dup(0);
+        struct rlimit limit;
 
-        CHECK(lowest >= 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0);
-        close(lowest);
-        was = limit;
-        limit.rlim_cur = (rlim_t)lowest + left;
-        CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
-        return was.rlim_cur;
+        CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+        return limit.rlim_cur;
 }
 
 static void unlimit_fds(rlim_t was)
@@ -461,7 +455,8 @@ static void test_no_free_descriptor(void **state)
         assert_int_equal(objmapper_ping(om), -EPROTO); /* this script has nothing but grants */
         assert_int_equal(objmapper_get(om, "/x", &o), 0);
         close(o.fd);
-        was = limit_fds(0);
+        was = fd_limit();
+        limit_fds(0);
         for (int i = 0; i < 1000; i++) {
                 o.fd = -7;
                 assert_int_equal(objmapper_get(om, "/x", &o), -EMFILE);
@@ -522,7 +517,8 @@ static void test_lost_descriptors_amid_pipelining(void **state)
 
         server_start(&s, pipelined_batches);
         om = connect_to(&s, .depth = 8);
-        was = limit_fds(5);
+        was = fd_limit();
+        limit_fds(5);
         for (unsigned i = 0; i < 8; i++)
                 assert_int_equal(submit_numbered(om, i * 5 + 1), 0);
         while (done < 8) {

@@ -10,9 +10,9 @@
 #include "client/objmapper.h"
 #include "protocol/v1.h"
 #include "protocol/v3.h"
+#include "resources.h"
 #include "transport/fdpass.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -30,15 +30,6 @@
 
 #include <cmocka.h>
 
-/* In the server's thread, where cmocka's assertions must not be used. */
-#define CHECK(x) ((x) ? (void)0 : check_failed(#x, __FILE__, __LINE__))
-
-static inline void check_failed(const char *what, const char *file, int line)
-{
-        fprintf(stderr, "%s:%d: server: %s\n", file, line, what);
-        abort();
-}
-
 struct server {
         char dir[64], path[96];
         int listener;
@@ -46,36 +37,6 @@ struct server {
         void (*script)(struct server *);
         atomic_int step; /* what script and test tell each other */
 };
-
-static inline unsigned count_fds(void)
-{
-        DIR *dir = opendir("/proc/self/fd");
-        unsigned n = 0;
-
-        CHECK(dir);
-        while (readdir(dir))
-                n++;
-        closedir(dir);
-        return n - 3; /* ".", ".." and the directory's own */
-}
-
-/* Counts descriptors around a test. */
-static inline int count_before(void **state)
-{
-        *state = (void *)(uintptr_t)count_fds();
-        return 0;
-}
-
-static inline int count_after(void **state)
-{
-        unsigned before = (unsigned)(uintptr_t)*state, now = count_fds();
-
-        if (before != now)
-                print_error("%u descriptors before, %u after\n", before, now);
-        return before != now;
-}
-
-#define counted_test(f) cmocka_unit_test_setup_teardown(f, count_before, count_after)
 
 /* ---- the thread ---- */
 

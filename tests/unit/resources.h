@@ -79,7 +79,7 @@ static inline ino_t inode_of(int fd)
         return st.st_ino;
 }
 
-/* Lets this process have @n more descriptors than now, if their numbers are free. Children only. */
+/* Lets this process have @n more descriptors than now, if their numbers are free. For children, or to be undone. */
 static inline void limit_fds(unsigned n)
 {
         struct rlimit rl;

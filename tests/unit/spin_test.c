@@ -2,9 +2,12 @@
 #include "base/spin.h"
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "resources.h"
 
+#include <pthread.h>
 #include <sched.h>
+#include <sys/socket.h>
 
 /* A spinner that spins, also where this test may use one CPU only. */
 static struct objm_spin new_spin(void)
@@ -156,6 +159,85 @@ static void calm_makes_good(void **state)
         assert_int_equal(s.skip, first);
 }
 
+#define ROUNDS 30000
+#define TAIL   10000
+
+static void onto_this_cpu_alone(pthread_attr_t *attr)
+{
+        cpu_set_t set;
+
+        CPU_ZERO(&set);
+        CPU_SET(sched_getcpu(), &set);
+        pthread_attr_init(attr);
+        assert_int_equal(pthread_attr_setaffinity_np(attr, sizeof(set), &set), 0);
+}
+
+static void *answer(void *arg)
+{
+        int sock = *(int *)arg;
+        char byte;
+
+        while (recv(sock, &byte, 1, 0) == 1 && send(sock, &byte, 1, MSG_NOSIGNAL) == 1)
+                continue;
+        return NULL;
+}
+
+static bool poll_for_byte(struct objm_spin *s, int sock)
+{
+        char byte;
+        bool found;
+
+        do
+                found = recv(sock, &byte, 1, MSG_DONTWAIT) == 1;
+        while (!found && objm_spin_more(s));
+        objm_spin_end(s, found);
+        return found;
+}
+
+/* Returns how many of the last TAIL rounds were polled for. */
+static void *ask(void *arg)
+{
+        int sock = *(int *)arg;
+        struct objm_spin s = new_spin();
+        uintptr_t polled = 0;
+        char byte = 0;
+
+        s.budget_ns = OBJM_SPIN_DEFAULT_NS;
+        for (int i = 0; i < ROUNDS; i++) {
+                bool begun, found;
+
+                if (send(sock, &byte, 1, MSG_NOSIGNAL) != 1)
+                        break;
+                begun = objm_spin_begin(&s);
+                found = begun && poll_for_byte(&s, sock);
+                polled += begun && i >= ROUNDS - TAIL;
+                if (!found && recv(sock, &byte, 1, 0) != 1)
+                        break;
+        }
+        shutdown(sock, SHUT_RDWR);
+        return (void *)polled;
+}
+
+/* The other side answers in a few microseconds, but needs the CPU for it that is being polled on. */
+static void stops_for_a_quick_peer_on_the_same_cpu(void **state)
+{
+        pthread_attr_t here;
+        pthread_t a, b;
+        void *polled;
+        int sock[2];
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sock), 0);
+        onto_this_cpu_alone(&here);
+        assert_int_equal(pthread_create(&b, &here, answer, &sock[1]), 0);
+        assert_int_equal(pthread_create(&a, &here, ask, &sock[0]), 0);
+        pthread_attr_destroy(&here);
+        pthread_join(a, &polled);
+        pthread_join(b, NULL);
+        objm_fd_close(sock[0]);
+        objm_fd_close(sock[1]);
+        assert_in_range((uintptr_t)polled, 0, TAIL / 10);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -166,6 +248,7 @@ int main(void)
                 cmocka_unit_test(comes_back_when_it_pays_again),
                 cmocka_unit_test(a_gap_stops_it_and_does_not_count),
                 cmocka_unit_test(calm_makes_good),
+                cmocka_unit_test(stops_for_a_quick_peer_on_the_same_cpu),
         };
 
         return cmocka_run_group_tests_name("spin", tests, NULL, NULL);
