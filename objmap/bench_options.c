@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define THREADS_MAX 1024
+#define MODE_UNSET  ((enum bench_mode)-1)
 
 enum {
         OPT_CONNECTIONS = 1,
@@ -162,6 +163,15 @@ static int read_uris(struct bench_options *o, const struct source *from)
         return o->uris.n ? 0 : cli_usage("%s: no URIs in it", what);
 }
 
+static int settle_mode(struct bench_options *o)
+{
+        bool remote = cli_is_remote(o->cli);
+
+        if (o->mode == MODE_UNSET)
+                o->mode = remote ? BENCH_AUTO : BENCH_FD;
+        return remote && o->mode == BENCH_FD ? cli_usage("no descriptor comes over TCP: --mode is another one") : 0;
+}
+
 static int check(struct bench_options *o)
 {
         if (o->transient && (o->depth > 1 || o->connections > 1))
@@ -176,7 +186,7 @@ static int check(struct bench_options *o)
 
 int bench_options_parse(struct cli *cli, int argc, char **argv, struct bench_options *ret)
 {
-        struct bench_options o = {.cli = cli, .connections = 1, .depth = 1, .threads = 1,
+        struct bench_options o = {.cli = cli, .mode = MODE_UNSET, .connections = 1, .depth = 1, .threads = 1,
                                   .duration_ns = 5 * OBJM_NS_PER_S};
         struct source from = {0};
         int c, r;
@@ -186,7 +196,9 @@ int bench_options_parse(struct cli *cli, int argc, char **argv, struct bench_opt
                         return r;
         if (optind < argc)
                 return cli_usage("bench takes options only, not '%s'", argv[optind]);
-        r = check(&o);
+        r = settle_mode(&o);
+        if (r == 0)
+                r = check(&o);
         if (r == 0)
                 r = read_uris(&o, &from);
         if (r) {

@@ -15,14 +15,15 @@ static const char help[] =
         "       objmap [OPTION...] ping [-c N]\n"
         "       objmap [OPTION...] bench [--uris FILE | --prefix PREFIX --tree DIR] [BENCH-OPTION...]\n"
         "\n"
-        "  --socket PATH     the daemon's socket (" OBJMAPPER_SOCKET ")\n"
+        "  --socket ADDRESS  the daemon's socket: a path, or tcp://ADDRESS:PORT (" OBJMAPPER_SOCKET ")\n"
         "  --protocol 1|3    speak this version only\n"
         "  --timeout MS      wait this long for an answer (2000)\n"
         "  --help, --version\n"
         "\n"
         "get writes an object to a file, named as the URI's last part unless -o says otherwise ('-': standard\n"
         "output); an existing file is overwritten with -f, --force only, and one that get -c, --continue has begun\n"
-        "is gone on with. MODE is fd (the default), copy, splice or auto; RANGE is OFFSET or OFFSET-LAST, in bytes.\n"
+        "is gone on with. MODE is fd, copy, splice or auto; fd is the default, but over TCP, where there is none,\n"
+        "it is auto. RANGE is OFFSET or OFFSET-LAST, in bytes.\n"
         "See objmap(1) for bench.\n";
 
 int cli_usage(const char *format, ...)
@@ -139,13 +140,22 @@ int cli_option(struct cli *cli, int c)
         }
 }
 
+bool cli_is_remote(const struct cli *cli)
+{
+        return cli->socket && strncmp(cli->socket, "tcp://", 6) == 0;
+}
+
 int cli_connect_error(const struct cli *cli, int error)
 {
         const char *socket = cli->socket ? cli->socket : OBJMAPPER_SOCKET;
 
-        if (error != -ENOENT && error != -ECONNREFUSED)
-                return cli_error(socket, error);
-        fprintf(stderr, "objmap: %s: no daemon listens there\n", socket);
+        if (error == -EINVAL && cli_is_remote(cli))
+                fprintf(stderr, "objmap: %s: must be tcp://ADDRESS:PORT in numbers, an IPv6 address in brackets\n",
+                        socket);
+        else if (error == -ENOENT || error == -ECONNREFUSED)
+                fprintf(stderr, "objmap: %s: no daemon listens there\n", socket);
+        else
+                cli_error(socket, error);
         return CLI_FAILED;
 }
 

@@ -7,6 +7,7 @@
  */
 #include "client/objmapper.h"
 #include <getopt.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
@@ -38,6 +39,9 @@ enum {
 
 /* Handles what getopt_long() returned when it is a shared option. 0, or CLI_USAGE after saying what is wrong. */
 int cli_option(struct cli *cli, int c);
+
+/* True when the daemon is reached by TCP, where no descriptor comes. */
+bool cli_is_remote(const struct cli *cli);
 
 /* Connects or says why not. 0 or CLI_FAILED. */
 int cli_connect(const struct cli *cli, struct objmapper_options *options, struct objmapper **ret);

@@ -57,7 +57,7 @@ static int parse(struct cli *cli, int argc, char **argv, struct get_options *ret
                 {"output", required_argument, NULL, 'o'}, {"force", no_argument, NULL, 'f'},
                 {"continue", no_argument, NULL, 'c'},     {"mode", required_argument, NULL, 'm'},
                 {"range", required_argument, NULL, 'r'},  CLI_LONG_OPTIONS, {0}};
-        struct get_options o = {.fetch.mode = OBJMAPPER_MODE_FD};
+        struct get_options o = {.fetch.mode = -1};
         bool range = false;
         int c, r;
 
@@ -66,6 +66,8 @@ static int parse(struct cli *cli, int argc, char **argv, struct get_options *ret
                 if ((r = set_option(cli, c, &o)))
                         return r;
         }
+        if (o.fetch.mode < 0)
+                o.fetch.mode = fetch_default_mode(cli);
         if (argc - optind != 1)
                 return cli_usage("get takes one URI");
         o.fetch.uri = argv[optind];
@@ -292,13 +294,15 @@ int cmd_cat(struct cli *cli, int argc, char **argv)
         static const struct option options[] = {
                 {"mode", required_argument, NULL, 'm'}, {"range", required_argument, NULL, 'r'}, CLI_LONG_OPTIONS, {0}};
         struct objmapper_options connect_options = {.depth = 1};
-        struct get_options o = {.fetch.mode = OBJMAPPER_MODE_FD};
+        struct get_options o = {.fetch.mode = -1};
         struct objmapper *om;
         int c, r, status = CLI_OK;
 
         while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
                 if ((r = set_option(cli, c, &o)))
                         return r;
+        if (o.fetch.mode < 0)
+                o.fetch.mode = fetch_default_mode(cli);
         if (optind == argc)
                 return cli_usage("cat takes at least one URI");
         if ((r = cli_connect(cli, &connect_options, &om)))

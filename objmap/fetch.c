@@ -104,6 +104,11 @@ int fetch_mode(const char *name)
         return -1;
 }
 
+int fetch_default_mode(const struct cli *cli)
+{
+        return cli_is_remote(cli) ? OBJMAPPER_MODE_AUTO : OBJMAPPER_MODE_FD;
+}
+
 int fetch_range(const char *text, struct fetch *f)
 {
         uint64_t offset, last;

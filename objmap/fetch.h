@@ -5,7 +5,7 @@
  * An object's bytes into a descriptor, in any mode: through the descriptor that the daemon passes, inside the kernel
  * where that can be, or as the daemon sends them.
  */
-#include "client/objmapper.h"
+#include "objmap/cli.h"
 #include <stdbool.h>
 
 struct fetch {
@@ -23,6 +23,9 @@ int fetch(struct objmapper *om, struct fetch *f, int to);
 
 /* The mode called @name, or -1. */
 int fetch_mode(const char *name);
+
+/* The mode when none was asked for. */
+int fetch_default_mode(const struct cli *cli);
 
 /* "OFFSET", "OFFSET-" or "OFFSET-LAST", LAST being the last byte itself. 0 or -1. */
 int fetch_range(const char *text, struct fetch *f);

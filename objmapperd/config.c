@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "config_build.h"
 #include "config_file.h"
+#include "transport/inet.h"
 #include <errno.h>
 #include <grp.h>
 #include <stdio.h>
@@ -25,6 +26,24 @@ static int add_listen(struct config *c, const char *path, const char *group)
         l->path = strdup(path);
         l->group = group ? strdup(group) : NULL;
         return l->path && (l->group || !group) ? 0 : -ENOMEM;
+}
+
+/* @text is "ADDRESS:PORT", checked. */
+static int add_tcp(struct config *c, const char *text)
+{
+        char address[OBJM_INET_TEXT + 1];
+        struct config_listen *l;
+        int r = config_add_listen(c, &l);
+
+        if (r < 0)
+                return r;
+        l->transport = CONFIG_TRANSPORT_TCP;
+        r = objm_inet_split(text, address, sizeof(address), &l->port);
+        if (r < 0)
+                return r;
+        l->address = strdup(address);
+        l->origin = strdup("--tcp");
+        return l->address && l->origin ? 0 : -ENOMEM;
 }
 
 static int add_export(struct config *c, const char *prefix, size_t prefix_len, const char *path)
@@ -87,16 +106,31 @@ static int apply_export(struct config *c, const char *text, struct config_error 
         return add_export(c, text, len, end + 2);
 }
 
-static int apply_options(struct config *c, const struct options *o, struct config_error *err)
+static int apply_listen(struct config *c, const struct options *o, struct config_error *err)
 {
+        struct objm_inet addr;
         int r = 0;
 
+        if (o->socket_path || o->n_tcp > 0)
+                config_clear_listen(c);
         if (o->socket_path) {
                 if (o->socket_path[0] == '\0' || strlen(o->socket_path) > CONFIG_SOCKET_PATH_MAX)
                         return fail(err, "--socket", o->socket_path, "must be a path of 1 to 107 bytes");
-                config_clear_listen(c);
                 r = add_listen(c, o->socket_path, NULL);
         }
+        for (size_t i = 0; r == 0 && i < o->n_tcp; i++) {
+                if (objm_inet_parse_pair(o->tcp[i], &addr) < 0)
+                        return fail(err, "--tcp", o->tcp[i],
+                                    "must be ADDRESS:PORT in numbers, an IPv6 address in brackets");
+                r = add_tcp(c, o->tcp[i]);
+        }
+        return r;
+}
+
+static int apply_options(struct config *c, const struct options *o, struct config_error *err)
+{
+        int r = apply_listen(c, o, err);
+
         if (r == 0 && o->n_exports > 0)
                 config_clear_exports(c);
         for (size_t i = 0; r == 0 && i < o->n_exports; i++)

@@ -12,7 +12,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define CONFIG_DEFAULT_PATH "/etc/objmapper/objmapperd.conf"
+#define CONFIG_DEFAULT_PATH    "/etc/objmapper/objmapperd.conf"
+#define CONFIG_DEFAULT_ADDRESS "127.0.0.1"
 
 enum config_model {
         CONFIG_MODEL_THREAD_POOL,
@@ -20,10 +21,19 @@ enum config_model {
         CONFIG_MODEL_THREAD_PER_REQUEST,
 };
 
+enum config_transport {
+        CONFIG_TRANSPORT_UNIX,
+        CONFIG_TRANSPORT_TCP,
+};
+
 struct config_listen {
-        char *path;  /* Unix socket */
-        mode_t mode; /* of the socket file */
-        char *group; /* its group, NULL: the daemon's */
+        enum config_transport transport;
+        char *origin;   /* what to name in messages, "FILE:LINE" or the option; NULL: nothing */
+        char *path;     /* Unix: the socket file */
+        mode_t mode;    /* Unix: of the socket file */
+        char *group;    /* Unix: its group, NULL: the daemon's */
+        char *address;  /* others: numeric, IPv4 or IPv6; NULL: CONFIG_DEFAULT_ADDRESS */
+        uint16_t port;  /* others: 0: the kernel chooses */
 };
 
 struct config {
@@ -46,10 +56,18 @@ struct config {
         int log_level; /* as syslog(3): LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG */
 };
 
+/* Not for Unix sockets. */
+static inline const char *config_listen_address(const struct config_listen *l)
+{
+        return l->address ? l->address : CONFIG_DEFAULT_ADDRESS;
+}
+
 /* What the command line says; NULL, 0 or -1 where it says nothing. Strings are argv's. */
 struct options {
         const char *config_path; /* NULL: CONFIG_DEFAULT_PATH if it exists, else the defaults */
-        const char *socket_path; /* replaces `listen` */
+        const char *socket_path; /* this and `tcp` replace `listen` */
+        char **tcp;              /* "ADDRESS:PORT" */
+        size_t n_tcp;
         char **exports;          /* "PREFIX=DIR"; any replaces `exports` */
         size_t n_exports;
         int model;                     /* enum config_model or -1 */

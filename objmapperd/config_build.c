@@ -32,6 +32,8 @@ void config_clear_listen(struct config *c)
         for (size_t i = 0; i < c->n_listen; i++) {
                 free(c->listen[i].path);
                 free(c->listen[i].group);
+                free(c->listen[i].address);
+                free(c->listen[i].origin);
         }
         free(c->listen);
         c->listen = NULL;

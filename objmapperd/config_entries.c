@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "config_entries.h"
 #include "config_build.h"
+#include "transport/inet.h"
 #include "units.h"
 #include <errno.h>
 #include <grp.h>
 #include <limits.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <string.h>
 
 #define ID_MAX (UINT32_MAX - 1) /* the last one means "none" to the kernel */
@@ -64,18 +66,33 @@ static int read_path(struct config_reader *r, const config_setting_t *s, size_t 
 
 /* ---- listen ---- */
 
+/* What an entry of each transport has beside it. */
+static const struct listen_kind {
+        const char *word;
+        const char *needs; /* the key that cannot be left out */
+        const char *keys[4];
+} listen_kinds[] = {
+        [CONFIG_TRANSPORT_UNIX] = {"unix", "path", {"path", "mode", "group"}},
+        [CONFIG_TRANSPORT_TCP] = {"tcp", "port", {"address", "port"}},
+};
+
 static int listen_transport(struct config_reader *r, const config_setting_t *s, void *entry)
 {
+        struct config_listen *l = entry;
         const char *text;
         int e = config_reader_string(r, s, 64, &text);
 
         if (e < 0)
                 return e;
-        if (strcmp(text, "tcp") == 0 || strcmp(text, "udp") == 0)
+        if (strcmp(text, "udp") == 0)
                 return config_reader_fail(r, s, "\"%s\" is not supported by this version", text);
-        if (strcmp(text, "unix") != 0)
-                return config_reader_fail(r, s, "must be \"unix\"");
-        return 0;
+        for (size_t i = 0; i < objm_array_len(listen_kinds); i++) {
+                if (strcmp(text, listen_kinds[i].word) == 0) {
+                        l->transport = (enum config_transport)i;
+                        return 0;
+                }
+        }
+        return config_reader_fail(r, s, "must be \"unix\" or \"tcp\"");
 }
 
 static int listen_path(struct config_reader *r, const config_setting_t *s, void *entry)
@@ -113,12 +130,93 @@ static int listen_group(struct config_reader *r, const config_setting_t *s, void
         return config_reader_store(r, s, text, &l->group);
 }
 
+static int listen_address(struct config_reader *r, const config_setting_t *s, void *entry)
+{
+        struct config_listen *l = entry;
+        struct objm_inet addr;
+        const char *text;
+        int e = config_reader_string(r, s, OBJM_INET_TEXT, &text);
+
+        if (e < 0)
+                return e;
+        if (objm_inet_parse(text, 0, &addr) < 0)
+                return config_reader_fail(r, s, "must be an IPv4 or IPv6 address in numbers, not \"%s\"", text);
+        return config_reader_store(r, s, text, &l->address);
+}
+
+static int listen_port(struct config_reader *r, const config_setting_t *s, void *entry)
+{
+        struct config_listen *l = entry;
+        uint64_t port;
+        int e = config_reader_number(r, s, 0, UINT16_MAX, &port);
+
+        if (e == 0)
+                l->port = (uint16_t)port;
+        return e;
+}
+
 static const struct entry_key listen_keys[] = {
         {"transport", true, listen_transport},
-        {"path", true, listen_path},
+        {"path", false, listen_path},
         {"mode", false, listen_mode},
         {"group", false, listen_group},
+        {"address", false, listen_address},
+        {"port", false, listen_port},
 };
+
+/* The keys have been read in the order of the file: whether they go with the transport is known afterwards. */
+static int check_kind(struct config_reader *r, const config_setting_t *group, const struct config_listen *l)
+{
+        const struct listen_kind *kind = &listen_kinds[l->transport];
+
+        if (!config_setting_get_member(group, kind->needs))
+                return config_reader_fail(r, group, "has no %s", kind->needs);
+        for (int i = 0; i < config_setting_length(group); i++) {
+                const config_setting_t *s = config_setting_get_elem(group, (unsigned)i);
+                const char *name = config_setting_name(s);
+                size_t k = 0;
+
+                while (kind->keys[k] && strcmp(kind->keys[k], name) != 0)
+                        k++;
+                if (!kind->keys[k] && strcmp(name, "transport") != 0)
+                        return config_reader_fail(r, s, "does not go with transport \"%s\"", kind->word);
+        }
+        return 0;
+}
+
+/* Port 0 is another one each time. */
+static bool same_place(const struct config_listen *a, const struct config_listen *b)
+{
+        struct objm_inet x, y;
+
+        if (a->transport != b->transport || a->port != b->port)
+                return false;
+        if (a->transport == CONFIG_TRANSPORT_UNIX)
+                return strcmp(a->path, b->path) == 0;
+        return a->port && objm_inet_parse(config_listen_address(a), a->port, &x) == 0 &&
+               objm_inet_parse(config_listen_address(b), b->port, &y) == 0 && objm_inet_same(&x, &y);
+}
+
+static int check_listen(struct config_reader *r, const config_setting_t *group)
+{
+        struct config *c = r->config;
+        struct config_listen *l = &c->listen[c->n_listen - 1];
+        const char *file = config_setting_source_file(group);
+        int e = check_kind(r, group, l);
+
+        if (e < 0)
+                return e;
+        if (asprintf(&l->origin, "%s:%u", file ? file : r->path, (unsigned)config_setting_source_line(group)) < 0) {
+                l->origin = NULL;
+                return -ENOMEM;
+        }
+        for (size_t i = 0; i + 1 < c->n_listen; i++) {
+                if (same_place(&c->listen[i], l))
+                        return config_reader_fail(r, group, "listens on %s a second time",
+                                                  l->path ? l->path : config_listen_address(l));
+        }
+        return 0;
+}
 
 int config_entries_listen(struct config_reader *r, const config_setting_t *list)
 {
@@ -132,10 +230,8 @@ int config_entries_listen(struct config_reader *r, const config_setting_t *list)
                 if (e < 0)
                         return e;
                 e = read_entry(r, group, listen_keys, objm_array_len(listen_keys), l);
-                for (size_t j = 0; e == 0 && j + 1 < r->config->n_listen; j++) {
-                        if (strcmp(r->config->listen[j].path, l->path) == 0)
-                                e = config_reader_fail(r, group, "listens on %s a second time", l->path);
-                }
+                if (e == 0)
+                        e = check_listen(r, group);
         }
         return e;
 }

@@ -4,19 +4,25 @@
 #include "base/fd.h"
 #include "objmapperd/exchange.h"
 #include "objmapperd/transfer.h"
+#include "transport/tcp.h"
+#include "transport/unix.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
-int connection_new(int take_fd, bool want_groups, struct connection **ret)
+int connection_new(int take_fd, enum config_transport transport, bool want_groups, struct connection **ret)
 {
         struct connection *c = calloc(1, sizeof(*c));
-        int r;
+        int r = 0;
 
         if (!c)
                 return -ENOMEM;
-        r = objm_unix_peer(take_fd, want_groups, &c->peer);
+        c->tcp = transport == CONFIG_TRANSPORT_TCP;
+        if (c->tcp)
+                c->peer = (struct objm_peer){.remote = true, .uid = (uid_t)-1, .gid = (gid_t)-1};
+        else
+                r = objm_unix_peer(take_fd, want_groups, &c->peer);
         if (r < 0) {
                 free(c);
                 return r;
@@ -53,6 +59,15 @@ static bool over_budget(struct connection *c)
         return more && server_queued_fds_over(c->worker->server);
 }
 
+/* What the client did not take is not the kernel's to keep; what it was sent it gets. */
+static void leave_tcp(struct connection *c)
+{
+        if (exchange_unsent(c))
+                objm_tcp_reset_on_close(c->source.fd);
+        else
+                objm_tcp_finish(c->source.fd);
+}
+
 void connection_close(struct connection *c)
 {
         struct worker *w = c->worker;
@@ -68,6 +83,8 @@ void connection_close(struct connection *c)
         if (w->hot == c)
                 w->hot = NULL;
         objm_loop_remove(&w->loop, &c->source);
+        if (c->tcp)
+                leave_tcp(c);
         c->source.fd = objm_fd_close(c->source.fd);
         objm_outq_deinit(&c->out);
         (void)over_budget(c);
@@ -224,7 +241,7 @@ void connection_set_sndbuf(struct connection *c, uint32_t bytes)
 {
         int size = (int)bytes;
 
-        if (c->sndbuf != bytes)
+        if (c->sndbuf != bytes && !c->tcp)
                 (void)setsockopt(c->source.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
         c->sndbuf = bytes;
 }

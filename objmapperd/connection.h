@@ -45,6 +45,7 @@ struct connection {
         uint16_t queued_fds; /* of `out`, as counted in the server */
         uint8_t batch_limit; /* replies in a message */
         uint8_t wait;        /* enum worker_wait */
+        bool tcp;            /* takes bytes alone; else a Unix socket */
         struct transfer *lent; /* not NULL: the socket is the pool's */
         uint32_t sndbuf;     /* bytes, as asked of the kernel */
         uint32_t inline_limit; /* bytes; 0: the client takes no bytes for a descriptor */
@@ -58,7 +59,8 @@ struct connection {
 };
 
 /* Takes @take_fd on success. 0 or negative errno. The accept thread. */
-int connection_new(int take_fd, bool want_groups, struct connection **ret) objm_must_check;
+int connection_new(int take_fd, enum config_transport transport, bool want_groups, struct connection **ret)
+        objm_must_check;
 
 /* Closes the descriptor if it is open and frees. No job may be under way. */
 void connection_free(struct connection *c);
@@ -81,7 +83,7 @@ void connection_on_reply(struct connection *c, struct reply *r);
 /* The pool has sent a body (result 0, @r NULL) or failed to, or has a reply of another kind, whose fd is taken. */
 void connection_on_return(struct connection *c, int result, struct reply *r);
 
-/* What the socket's send buffer is to hold, one of CONNECTION_SNDBUF*. */
+/* What the socket's send buffer is to hold, one of CONNECTION_SNDBUF*. TCP has its own for all. */
 void connection_set_sndbuf(struct connection *c, uint32_t bytes);
 
 /* What it waited for has not come in time. */

@@ -5,6 +5,7 @@
 #include "objmapperd/hello.h"
 #include "objmapperd/task.h"
 #include "objmapperd/transfer.h"
+#include "transport/unix.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -88,11 +89,11 @@ static uint32_t requests_left(const struct connection *c, unsigned pending)
 
 /*
  * After many replies have left and while more requests wait: will the socket take more? Asking costs one system call,
- * a batch that has to be taken back two for each object.
+ * a batch that has to be taken back two for each object; but over TCP there are none in a batch.
  */
 static bool full(const struct connection *c, const struct stretch *s)
 {
-        return s->replies >= WORTH_ASKING && s->at < s->len &&
+        return !c->tcp && s->replies >= WORTH_ASKING && s->at < s->len &&
                objm_unix_unread(c->source.fd) >= 2 * c->sndbuf;
 }
 
@@ -195,7 +196,7 @@ static void start_task(struct connection *c, struct stretch *s, const struct req
         if (s->at != here || exchange_blocked(c))
                 return;
         s->at += used;
-        if ((request_may_have_body(rq) ? transfer_start(c, rq) : task_start(c, rq)) == 0) {
+        if ((request_may_have_body(rq, &c->peer) ? transfer_start(c, rq) : task_start(c, rq)) == 0) {
                 s->mark = s->at;
                 return;
         }

@@ -26,11 +26,11 @@ static void settle(struct connection *c, const struct objm_v3_hello *h, struct o
 {
         const struct config *config = c->worker->snapshot->config;
 
-        ret->capabilities = h->capabilities & CAPABILITIES;
+        ret->capabilities = h->capabilities & (c->tcp ? CAPABILITIES & ~(uint64_t)OBJM_V3_CAP_FD_BATCH : CAPABILITIES);
         ret->in_flight = at_most(h->in_flight, config->in_flight);
         ret->uri_max = (uint16_t)config->uri_length;
-        ret->fds_max = ret->capabilities & OBJM_V3_CAP_FD_BATCH ? OBJM_V3_FDS_MAX : 1;
-        c->batch_limit = (uint8_t)at_most(ret->fds_max, CONNECTION_BATCH_MAX);
+        ret->fds_max = c->tcp ? 0 : ret->capabilities & OBJM_V3_CAP_FD_BATCH ? OBJM_V3_FDS_MAX : 1;
+        c->batch_limit = (uint8_t)(c->tcp ? CONNECTION_BATCH_MAX : at_most(ret->fds_max, CONNECTION_BATCH_MAX));
         if (ret->capabilities & OBJM_V3_CAP_INLINE)
                 ret->inline_limit = at_most(h->inline_limit ? h->inline_limit : OBJM_V3_INLINE_DEFAULT,
                                             TRANSFER_INLINE_MAX);

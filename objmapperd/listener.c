@@ -6,7 +6,9 @@
 #include "concurrency/loop.h"
 #include "objmapperd/connection.h"
 #include "objmapperd/log.h"
+#include "objmapperd/sockets.h"
 #include "protocol/v1.h"
+#include "transport/tcp.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -19,6 +21,7 @@
 
 struct socket_source {
         struct objm_source source;
+        enum config_transport transport;
         struct listener *listener;
 };
 
@@ -40,7 +43,7 @@ static struct log_limit refused_limit = LOG_LIMIT_INIT, resource_limit = LOG_LIM
  * The client may speak either version and has perhaps said nothing yet. Busy is said in the form of version 1: a client
  * of version 3 tells it from a hello by its first byte.
  */
-static void refuse(int fd, const char *text)
+static void refuse(int fd, enum config_transport transport, const char *text)
 {
         uint8_t buf[128], meta[100];
         struct objm_v1_response rs = {.status = OBJM_STATUS_UNAVAILABLE, .metadata = meta};
@@ -49,6 +52,8 @@ static void refuse(int fd, const char *text)
         rs.metadata_len = (uint16_t)objm_v1_metadata_put(meta, sizeof(meta), 0, OBJM_V1_META_ERROR, text, strlen(text));
         len = objm_v1_response_encode(buf, sizeof(buf), &rs);
         (void)!send(fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (transport == CONFIG_TRANSPORT_TCP)
+                objm_tcp_finish(fd);
         objm_fd_close(fd);
 }
 
@@ -77,7 +82,7 @@ static int place(struct server *s, struct connection *c)
 }
 
 /* Hands over a connection that has been accepted, or refuses it. Takes @fd. */
-static void admit(struct server *s, int fd)
+static void admit(struct server *s, int fd, enum config_transport transport)
 {
         uint32_t max = atomic_load_explicit(&s->max_connections, memory_order_relaxed);
         struct connection *c;
@@ -85,15 +90,15 @@ static void admit(struct server *s, int fd)
 
         if (atomic_fetch_add_explicit(&s->n_connections, 1, memory_order_relaxed) >= max) {
                 log_limited(&refused_limit, LOG_NOTICE, "connection refused: %u are open", max);
-                refuse(fd, "too many connections");
-        } else if (connection_new(fd, objm_store_wants_groups(server_snapshot(s)->store), &c) < 0) {
-                refuse(fd, "out of resources");
+                refuse(fd, transport, "too many connections");
+        } else if (connection_new(fd, transport, objm_store_wants_groups(server_snapshot(s)->store), &c) < 0) {
+                refuse(fd, transport, "out of resources");
         } else {
                 r = place(s, c);
                 if (r == 0)
                         return;
                 log_limited(&resource_limit, LOG_WARNING, "cannot serve a connection: %s", strerror(-r));
-                refuse(objm_fd_steal(&c->source.fd), "out of resources");
+                refuse(objm_fd_steal(&c->source.fd), transport, "out of resources");
                 connection_free(c);
         }
         server_count_out(s);
@@ -131,15 +136,22 @@ static bool is_shortage(int r)
         return r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ENOBUFS;
 }
 
+static int accept_one(const struct socket_source *s, int *ret_fd)
+{
+        if (s->transport == CONFIG_TRANSPORT_TCP)
+                return objm_tcp_accept(s->source.fd, ret_fd);
+        return objm_unix_accept(s->source.fd, CONNECTION_SNDBUF, ret_fd);
+}
+
 static void on_events(struct objm_source *source, uint32_t events)
 {
         struct socket_source *s = objm_container_of(source, struct socket_source, source);
 
         for (unsigned i = 0; i < ACCEPTS_PER_TURN; i++) {
-                int fd, r = objm_unix_accept(source->fd, CONNECTION_SNDBUF, &fd);
+                int fd, r = accept_one(s, &fd);
 
                 if (r == 0)
-                        admit(s->listener->server, fd);
+                        admit(s->listener->server, fd, s->transport);
                 else if (r == -EAGAIN)
                         return;
                 else if (is_shortage(r)) {
@@ -182,14 +194,15 @@ static void on_stop(struct objm_mail *m)
         objm_container_of(m, struct listener, stop_mail)->stopping = true;
 }
 
-static int add_sockets(struct listener *l, const struct objm_unix_listener *sockets)
+static int add_sockets(struct listener *l, const struct listening *sockets)
 {
         for (size_t i = 0; i < l->n_sockets; i++) {
                 struct socket_source *s = &l->sockets[i];
                 int r;
 
-                *s = (struct socket_source){.listener = l, .source = {.fd = sockets[i].fd, .events = EPOLLIN,
-                                                                      .on_events = on_events}};
+                *s = (struct socket_source){
+                        .listener = l, .transport = sockets[i].transport,
+                        .source = {.fd = sockets[i].fd, .events = EPOLLIN, .on_events = on_events}};
                 r = objm_loop_add(&l->loop, &s->source);
                 if (r < 0)
                         return r;
@@ -197,7 +210,7 @@ static int add_sockets(struct listener *l, const struct objm_unix_listener *sock
         return 0;
 }
 
-int listener_start(struct server *s, const struct objm_unix_listener *sockets, size_t n, struct listener **ret)
+int listener_start(struct server *s, const struct listening *sockets, size_t n, struct listener **ret)
 {
         size_t size = (sizeof(struct listener) + n * sizeof(struct socket_source) + OBJM_CACHE_LINE - 1) &
                       ~(size_t)(OBJM_CACHE_LINE - 1);

@@ -10,8 +10,7 @@
 struct listener;
 
 /* Starts the thread. The sockets stay the caller's. 0 or negative errno. */
-int listener_start(struct server *s, const struct objm_unix_listener *sockets, size_t n, struct listener **ret)
-        objm_must_check;
+int listener_start(struct server *s, const struct listening *sockets, size_t n, struct listener **ret) objm_must_check;
 
 /* Ends the thread and frees. NULL is fine. */
 void listener_stop(struct listener *l);

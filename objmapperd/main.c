@@ -155,6 +155,8 @@ static int start(struct daemon *d, struct config *config)
         r = server_listen(d->server, d->sockets.listeners, d->sockets.n);
         if (r < 0)
                 log_line(LOG_ERR, "cannot accept: %s", strerror(-r));
+        else
+                sockets_log(&d->sockets);
         return r;
 }
 

@@ -11,6 +11,7 @@
 enum option_id {
         OPTION_CONFIG = 256,
         OPTION_SOCKET,
+        OPTION_TCP,
         OPTION_EXPORT,
         OPTION_MODEL,
         OPTION_POOL_SIZE,
@@ -24,6 +25,7 @@ enum option_id {
 static const struct option long_options[] = {
         {"config", required_argument, NULL, OPTION_CONFIG},
         {"socket", required_argument, NULL, OPTION_SOCKET},
+        {"tcp", required_argument, NULL, OPTION_TCP},
         {"export", required_argument, NULL, OPTION_EXPORT},
         {"concurrency-model", required_argument, NULL, OPTION_MODEL},
         {"pool-size", required_argument, NULL, OPTION_POOL_SIZE},
@@ -37,10 +39,13 @@ static const struct option long_options[] = {
 
 static const char usage[] =
         "Usage: objmapperd [OPTION]...\n"
-        "Maps URIs to files and hands clients open read-only descriptors over a Unix socket.\n"
+        "Maps URIs to files and hands clients open read-only descriptors over a Unix socket,\n"
+        "or their bytes over that and TCP.\n"
         "\n"
         "  --config FILE              configuration (default " CONFIG_DEFAULT_PATH ", if it exists)\n"
         "  --socket PATH              listen there, instead of on what the file says\n"
+        "  --tcp ADDRESS:PORT         listen there, for objects as bytes; may be repeated, also beside\n"
+        "                             --socket; instead of on what the file says\n"
         "  --export PREFIX=DIR        serve DIR below PREFIX, which ends in \"/\"; may be repeated;\n"
         "                             replaces the exports of the file\n"
         "  --concurrency-model MODEL  thread-pool, thread-per-connection or thread-per-request\n"
@@ -89,16 +94,17 @@ static int parse_model(int *ret, struct config_error *err)
         return 0;
 }
 
-static int add_export(struct options *o, struct config_error *err)
+/* For an option that may be repeated. */
+static int append(char ***list, size_t *n, struct config_error *err)
 {
-        char **p = reallocarray(o->exports, o->n_exports + 1, sizeof(*p));
+        char **p = reallocarray(*list, *n + 1, sizeof(*p));
 
         if (!p) {
                 snprintf(err->text, sizeof(err->text), "out of memory");
                 return -ENOMEM;
         }
-        o->exports = p;
-        p[o->n_exports++] = optarg;
+        *list = p;
+        p[(*n)++] = optarg;
         return 0;
 }
 
@@ -119,8 +125,10 @@ static int apply(int c, struct options *o, struct config_error *err)
         case OPTION_SOCKET:
                 o->socket_path = optarg;
                 return 0;
+        case OPTION_TCP:
+                return append(&o->tcp, &o->n_tcp, err);
         case OPTION_EXPORT:
-                return add_export(o, err);
+                return append(&o->exports, &o->n_exports, err);
         case OPTION_MODEL:
                 return parse_model(&o->model, err);
         case OPTION_POOL_SIZE:
@@ -179,5 +187,6 @@ int options_parse(int argc, char **argv, struct options *ret, struct config_erro
 void options_deinit(struct options *o)
 {
         free(o->exports);
+        free(o->tcp);
         *o = (struct options){.model = -1, .pool_size = -1, .copy_pool_size = -1};
 }

@@ -6,6 +6,8 @@
 
 #include <errno.h>
 
+#define NO_DESCRIPTORS "a descriptor cannot cross TCP: ask for copy or splice"
+
 struct operation {
         int (*run)(const struct request_context *ctx, const struct request *rq, struct reply *ret);
         bool uses_store; /* has a URI, whose length is limited by the configuration */
@@ -115,24 +117,34 @@ static void make_body(const struct request *rq, uint8_t mode, struct reply *r)
         r->body_len = rq->range_length && rq->range_length < size - at ? rq->range_length : size - at;
 }
 
-/* Small objects cost less as bytes than as a descriptor that has to be read. */
-static uint8_t pick_mode(const struct request *rq, const struct reply *r)
+/*
+ * Small objects cost less as bytes than as a descriptor that has to be read. Where no descriptor can go the rest is
+ * copied, not spliced: the client has not said that it can do with a file that changes on the way.
+ */
+static uint8_t pick_mode(const struct request_context *ctx, const struct request *rq, const struct reply *r)
 {
         if (rq->mode != OBJM_MODE_AUTO)
                 return rq->mode;
-        return rq->inline_limit && r->info.size <= rq->inline_limit ? OBJM_MODE_INLINE : OBJM_MODE_FD;
+        if (rq->inline_limit && r->info.size <= rq->inline_limit)
+                return OBJM_MODE_INLINE;
+        return ctx->peer->remote ? OBJM_MODE_COPY : OBJM_MODE_FD;
 }
 
 static int run_get(const struct request_context *ctx, const struct request *rq, struct reply *ret)
 {
         uint8_t mode;
-        int r = grant(ctx, rq, ret);
+        int r;
 
+        if (ctx->peer->remote && rq->mode == OBJM_MODE_FD) {
+                *ret = request_refuse(rq, OBJM_STATUS_INVALID_MODE, NO_DESCRIPTORS);
+                return 0;
+        }
+        r = grant(ctx, rq, ret);
         if (r != 0 || ret->status != OBJM_STATUS_OK)
                 return r;
         if (rq->conditional)
                 withhold_known(rq, ret);
-        mode = pick_mode(rq, ret);
+        mode = pick_mode(ctx, rq, ret);
         if (ret->fd >= 0 && mode != OBJM_MODE_FD)
                 make_body(rq, mode, ret);
         return 0;
@@ -164,10 +176,10 @@ bool request_uses_store(const struct request *rq)
         return rq->status == OBJM_STATUS_OK && op && op->uses_store;
 }
 
-bool request_may_have_body(const struct request *rq)
+bool request_may_have_body(const struct request *rq, const struct objm_peer *peer)
 {
         return rq->op == OBJM_V3_OP_GET && (rq->mode == OBJM_MODE_COPY || rq->mode == OBJM_MODE_SPLICE ||
-                                            (rq->mode == OBJM_MODE_AUTO && rq->inline_limit));
+                                            (rq->mode == OBJM_MODE_AUTO && (rq->inline_limit || peer->remote)));
 }
 
 int request_run(const struct request_context *ctx, const struct request *rq, struct reply *ret)

@@ -49,8 +49,8 @@ enum {
 /* True when the operation looks objects up; such requests run in a thread of their own under thread-per-request. */
 bool request_uses_store(const struct request *rq);
 
-/* True when the answer may be an object's bytes. */
-bool request_may_have_body(const struct request *rq);
+/* True when the answer to @peer may be an object's bytes. */
+bool request_may_have_body(const struct request *rq, const struct objm_peer *peer);
 
 /* Runs it to completion. 0, or REQUEST_COLD with *ret untouched. */
 int request_run(const struct request_context *ctx, const struct request *rq, struct reply *ret) objm_must_check;

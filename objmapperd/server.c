@@ -317,7 +317,7 @@ int server_new(struct config *config, size_t *ret_bad, struct server **ret)
         return 0;
 }
 
-int server_listen(struct server *s, const struct objm_unix_listener *listeners, size_t n)
+int server_listen(struct server *s, const struct listening *listeners, size_t n)
 {
         return listener_start(s, listeners, n, &s->listener);
 }

@@ -12,12 +12,12 @@
 #include "concurrency/spawn.h"
 #include "objmapperd/config.h"
 #include "objmapperd/snapshot.h"
-#include "transport/unix.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
 struct worker;
 struct listener;
+struct listening;
 
 struct server {
         _Atomic(struct snapshot *) snapshot;
@@ -48,7 +48,7 @@ struct server {
 int server_new(struct config *config, size_t *ret_bad, struct server **ret) objm_must_check;
 
 /* Begins to accept on @n listeners, which stay the caller's. */
-int server_listen(struct server *s, const struct objm_unix_listener *listeners, size_t n) objm_must_check;
+int server_listen(struct server *s, const struct listening *listeners, size_t n) objm_must_check;
 
 /* Swaps in @config, which it takes on success; what needs a restart (threads, sockets) stays as it is. */
 int server_reload(struct server *s, struct config *config, size_t *ret_bad) objm_must_check;

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "objmapperd/sockets.h"
 
+#include "base/fd.h"
+#include "objmapperd/log.h"
+#include "transport/tcp.h"
+
 #include <errno.h>
 #include <grp.h>
 #include <stdio.h>
@@ -14,14 +18,28 @@ static int fail(struct config_error *err, int error, const char *what)
         return error;
 }
 
-static int adopt(int fd, struct objm_unix_listener *ret, struct config_error *err)
+/* The same about an entry of the configuration, with its place. */
+static int fail_at(struct config_error *err, int error, const struct config_listen *l, const char *what)
 {
-        int r = objm_unix_adopt_listener(fd, ret);
-
-        return r < 0 ? fail(err, r, "a socket passed by the service manager is no listening Unix stream socket") : 0;
+        snprintf(err->text, sizeof(err->text), "%s%s%s: %s", l->origin ? l->origin : "", l->origin ? ": " : "", what,
+                 strerror(-error));
+        return error;
 }
 
-static int open_one(const struct config_listen *l, struct objm_unix_listener *ret, struct config_error *err)
+static int adopt(int fd, struct listening *ret, struct config_error *err)
+{
+        int r = objm_unix_adopt_listener(fd, &ret->file);
+
+        ret->fd = fd;
+        ret->transport = CONFIG_TRANSPORT_UNIX;
+        if (r == -EINVAL) {
+                r = objm_tcp_adopt_listener(fd);
+                ret->transport = CONFIG_TRANSPORT_TCP;
+        }
+        return r < 0 ? fail(err, r, "a socket passed by the service manager listens neither on Unix nor on TCP") : 0;
+}
+
+static int open_unix(const struct config_listen *l, struct listening *ret, struct config_error *err)
 {
         struct objm_unix_listen how = {.path = l->path, .mode = l->mode, .group = (gid_t)-1};
         struct group *gr;
@@ -30,11 +48,36 @@ static int open_one(const struct config_listen *l, struct objm_unix_listener *re
         if (l->group) {
                 gr = getgrnam(l->group);
                 if (!gr)
-                        return fail(err, -ESRCH, l->group);
+                        return fail_at(err, -ESRCH, l, l->group);
                 how.group = gr->gr_gid;
         }
-        r = objm_unix_listen(&how, ret);
-        return r < 0 ? fail(err, r, l->path) : 0;
+        r = objm_unix_listen(&how, &ret->file);
+        ret->fd = ret->file.fd;
+        return r < 0 ? fail_at(err, r, l, l->path) : 0;
+}
+
+static int open_tcp(const struct config_listen *l, struct listening *ret, struct config_error *err)
+{
+        char text[OBJM_INET_PAIR];
+        struct objm_inet addr;
+        int r = objm_inet_parse(config_listen_address(l), l->port, &addr);
+
+        if (r < 0)
+                return fail_at(err, r, l, config_listen_address(l));
+        r = objm_tcp_listen(&addr, &ret->fd);
+        return r < 0 ? fail_at(err, r, l, objm_inet_format(&addr, text)) : 0;
+}
+
+static int open_one(const struct config_listen *l, struct listening *ret, struct config_error *err)
+{
+        ret->transport = l->transport;
+        switch (l->transport) {
+        case CONFIG_TRANSPORT_UNIX:
+                return open_unix(l, ret, err);
+        case CONFIG_TRANSPORT_TCP:
+                return open_tcp(l, ret, err);
+        }
+        return -EINVAL;
 }
 
 int sockets_open(const struct config *config, struct sockets *ret, struct config_error *err)
@@ -56,10 +99,27 @@ int sockets_open(const struct config *config, struct sockets *ret, struct config
         return 0;
 }
 
+void sockets_log(const struct sockets *s)
+{
+        char text[OBJM_INET_PAIR];
+        struct objm_inet addr;
+
+        for (size_t i = 0; i < s->n; i++)
+                if (s->listeners[i].transport == CONFIG_TRANSPORT_TCP &&
+                    objm_tcp_name(s->listeners[i].fd, &addr) == 0)
+                        log_line(LOG_INFO, "listening on tcp://%s", objm_inet_format(&addr, text));
+}
+
 void sockets_close(struct sockets *s)
 {
-        for (size_t i = 0; i < s->n; i++)
-                objm_unix_listener_deinit(&s->listeners[i]);
+        for (size_t i = 0; i < s->n; i++) {
+                struct listening *l = &s->listeners[i];
+
+                if (l->transport == CONFIG_TRANSPORT_UNIX)
+                        objm_unix_listener_deinit(&l->file);
+                else
+                        objm_fd_close(l->fd);
+        }
         free(s->listeners);
         *s = (struct sockets){0};
 }

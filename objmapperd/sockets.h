@@ -7,13 +7,22 @@
 #include "objmapperd/config.h"
 #include "transport/unix.h"
 
+struct listening {
+        enum config_transport transport;
+        int fd;                        /* borrowed from what follows, or owned where nothing does */
+        struct objm_unix_listener file; /* Unix */
+};
+
 struct sockets {
-        struct objm_unix_listener *listeners;
+        struct listening *listeners;
         size_t n;
 };
 
 /* 0, or negative errno with @err set. */
 int sockets_open(const struct config *config, struct sockets *ret, struct config_error *err) objm_must_check;
 void sockets_close(struct sockets *s);
+
+/* Says in the log where TCP listens: of port 0 the kernel has made another one. */
+void sockets_log(const struct sockets *s);
 
 #endif

@@ -4,6 +4,8 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "transport/body.h"
+#include "transport/tcp.h"
+#include "transport/unix.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -337,20 +339,27 @@ int transfer_send(struct connection *c, struct reply *r)
 
 void transfer_abort(struct connection *c)
 {
+        if (c->tcp)
+                objm_tcp_reset_on_close(c->source.fd);
         shutdown(c->source.fd, SHUT_RDWR);
 }
 
 /*
- * What waits unread has not been taken. When that is little, the socket takes more and it is the pool that is late:
- * busy, or waiting for a disk. (unix(7) sockets are writable up to a quarter of the buffer, which is twice what was
- * asked for.)
+ * What waits unread has not been taken. When the socket takes more it is the pool that is late: busy, or waiting for a
+ * disk. (unix(7) sockets are writable up to a quarter of the buffer, which is twice what was asked for.)
  */
+static bool takes_more(const struct connection *c, uint64_t unread)
+{
+        return c->tcp ? objm_tcp_has_room(c->source.fd) : unread <= c->sndbuf / 2;
+}
+
 bool transfer_is_slow(struct connection *c, uint64_t window_ns)
 {
         uint64_t sent = atomic_load_explicit(&c->lent->sent, memory_order_relaxed);
-        uint64_t unread = objm_unix_unread(c->source.fd), taken = sent > unread ? sent - unread : 0;
+        uint64_t unread = c->tcp ? objm_tcp_unread(c->source.fd) : objm_unix_unread(c->source.fd);
+        uint64_t taken = sent > unread ? sent - unread : 0;
         uint64_t wanted = window_ns / OBJM_NS_PER_MS * TRANSFER_MIN_RATE / 1000;
-        bool slow = unread > c->sndbuf / 2 && taken < c->lent->window_start + wanted;
+        bool slow = taken < c->lent->window_start + wanted && !takes_more(c, unread);
 
         c->lent->window_start = taken;
         return slow;

@@ -2,13 +2,16 @@
 #ifndef OBJM_BASE_PEER_H
 #define OBJM_BASE_PEER_H
 /*
- * Who is on the other end of a Unix socket: the credentials at connect(2) time (SO_PEERCRED, SO_PEERGROUPS). Policy
- * goes by uid and gid, never by pid: the pid may have been recycled.
+ * Who is on the other end. Of a Unix socket, the credentials at connect(2) time (SO_PEERCRED, SO_PEERGROUPS). Policy
+ * goes by uid and gid, never by pid: the pid may have been recycled. A remote peer came over a network protocol, from
+ * this machine or not: it has no credentials and takes no descriptors.
  */
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 struct objm_peer {
+        bool remote; /* uid and gid mean nothing */
         uid_t uid;
         gid_t gid;
         uint32_t n_groups;   /* supplementary groups, 0 when not asked for */

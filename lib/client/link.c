@@ -2,9 +2,11 @@
 #include "client/link.h"
 
 #include "base/fd.h"
+#include "client/address.h"
 #include "protocol/v1.h"
 #include "protocol/v3.h"
 #include "transport/fdpass.h"
+#include "transport/tcp.h"
 #include "transport/unix.h"
 
 #include <errno.h>
@@ -43,9 +45,23 @@ void objm_link_deinit(struct objm_link *l)
         objm_bytequeue_deinit(&l->in);
 }
 
-int objm_link_open(struct objm_link *l, const char *path)
+int objm_link_open(struct objm_link *l, const char *address)
 {
-        return objm_unix_connect(path, &l->sock);
+        struct objm_address a;
+        int r = objm_address_parse(address, &a);
+
+        if (r < 0)
+                return r;
+        l->remote = a.tcp;
+        if (!a.tcp)
+                return objm_unix_connect(a.path, &l->sock);
+        r = objm_tcp_connect(&a.inet, &l->sock);
+        return r < 0 ? r : OBJM_LINK_CONNECTING;
+}
+
+int objm_link_connected(const struct objm_link *l)
+{
+        return objm_tcp_connected(l->sock);
 }
 
 void objm_link_close(struct objm_link *l)

@@ -14,7 +14,8 @@
 #define OBJM_LINK_OUT_MAX 65536 /* one send(2); more waits in the request table */
 
 struct objm_link {
-        int sock; /* owned; -1: closed, and the queues are empty */
+        int sock;    /* owned; -1: closed, and the queues are empty */
+        bool remote; /* no descriptor can come */
         bool fds_lost;
         struct objm_bytequeue in, out;
         struct objm_fdqueue fds;
@@ -24,8 +25,17 @@ struct objm_link {
 int objm_link_init(struct objm_link *l, unsigned depth) objm_must_check;
 void objm_link_deinit(struct objm_link *l);
 
-/* 0, or what objm_unix_connect() says. */
-int objm_link_open(struct objm_link *l, const char *path) objm_must_check;
+enum {
+        OBJM_LINK_CONNECTING = 1, /* nothing can be sent yet */
+};
+
+/*
+ * Connects, see address.h for the forms. 0; OBJM_LINK_CONNECTING: objm_link_connected() tells, when poll(2) has said
+ * POLLOUT; or what objm_unix_connect() and objm_tcp_connect() say.
+ */
+int objm_link_open(struct objm_link *l, const char *address) objm_must_check;
+/* 0; -EINPROGRESS; others: it has failed, close. */
+int objm_link_connected(const struct objm_link *l) objm_must_check;
 /* Closes the socket and every descriptor that waits. Nothing is sent: safe on the parent's socket after fork(2). */
 void objm_link_close(struct objm_link *l);
 

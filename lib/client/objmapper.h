@@ -2,7 +2,7 @@
 #ifndef OBJMAPPER_H
 #define OBJMAPPER_H
 /*
- * libobjmapper: objects of this machine by URI, as open read-only descriptors from objmapperd(8). See libobjmapper(3).
+ * libobjmapper: objects by URI from objmapperd(8), as open read-only descriptors or as bytes. See libobjmapper(3).
  *
  * Threads: a `struct objmapper` (a handle) belongs to one thread at a time, but for OBJMAPPER_SPLIT_BODIES; different
  * handles share nothing. A handle taken along by fork(2) belongs to the parent: in the child every call but
@@ -72,8 +72,10 @@ struct objmapper_completion {
 };
 
 /*
- * Connects to @socket (NULL: OBJMAPPER_SOCKET). @options may be NULL. A server that is not there yet is waited for
- * until the timeout. *ret is to be given to objmapper_free().
+ * Connects to @socket: a path, "unix://PATH", or "tcp://ADDRESS:PORT" with an address in numbers, if of IPv6 in
+ * brackets (NULL: OBJMAPPER_SOCKET). @options may be NULL. A server that is not there yet is waited for until the
+ * timeout. *ret is to be given to objmapper_free(). Over TCP there are no descriptors: get calls end with -EOPNOTSUPP,
+ * and in version 1 stat calls too; use the read calls.
  */
 int objmapper_connect(const char *socket, const struct objmapper_options *options, struct objmapper **ret);
 void objmapper_free(struct objmapper *om);

@@ -110,20 +110,43 @@ static void send_hello(struct objmapper *om)
         send_out(om);
 }
 
-static void connect_now(struct objmapper *om)
+/* The socket can be used. */
+static void begin(struct objmapper *om)
 {
         bool v1 = om->version == 1 || om->use_v1;
-        int r;
 
         om->use_v1 = false;
-        r = objm_link_open(&om->link, om->path);
-        om->generation += r == 0;
-        if (r < 0)
-                connect_failed(om, r);
-        else if (v1)
+        if (v1)
                 objm_session_ready(om, &objm_wire_v1, om->slots.depth);
         else
                 send_hello(om);
+}
+
+static void connect_now(struct objmapper *om)
+{
+        int r = objm_link_open(&om->link, om->path);
+
+        om->generation += r >= 0;
+        if (r < 0)
+                connect_failed(om, r);
+        else if (r == OBJM_LINK_CONNECTING)
+                om->state = OBJM_SESSION_CONNECTING;
+        else
+                begin(om);
+}
+
+static void go_on_connecting(struct objmapper *om)
+{
+        int r = objm_link_connected(&om->link);
+
+        if (r == -EINPROGRESS)
+                return;
+        if (r == 0) {
+                begin(om);
+                return;
+        }
+        close_link(om, r);
+        connect_failed(om, r);
 }
 
 /* The parent's socket must not hear from this process; closing it here says nothing. What is in flight is sent anew. */
@@ -143,6 +166,8 @@ void objm_session_advance(struct objmapper *om, bool wanted)
 
         if (objm_unlikely(epoch != om->epoch))
                 leave_parent(om, epoch);
+        if (objm_unlikely(om->state == OBJM_SESSION_CONNECTING))
+                go_on_connecting(om);
         if (objm_likely(om->state != OBJM_SESSION_DOWN) || om->dead)
                 return;
         if ((wanted || !objm_list_empty(&om->slots.queued)) && objm_clock_ns() >= om->retry_at)
@@ -151,7 +176,7 @@ void objm_session_advance(struct objmapper *om, bool wanted)
 
 bool objm_session_wants_send(const struct objmapper *om)
 {
-        if (objm_bytequeue_len(&om->link.out))
+        if (objm_bytequeue_len(&om->link.out) || om->state == OBJM_SESSION_CONNECTING)
                 return true;
         return om->state == OBJM_SESSION_READY && om->slots.n_sent < om->granted &&
                !objm_list_empty(&om->slots.queued);
@@ -182,7 +207,7 @@ static bool encode_one(struct objmapper *om, struct objm_slot *s)
                 objm_slots_fail(&om->slots, s, r);
                 return true;
         }
-        s->asked = om->wire->mode(s, om->capabilities);
+        s->asked = om->wire->mode(s, om->capabilities, om->link.remote);
         if (!s->asked) {
                 objm_slots_fail(&om->slots, s, -EOPNOTSUPP);
                 return true;
@@ -214,7 +239,7 @@ bool objm_session_receive(struct objmapper *om)
 {
         ssize_t n;
 
-        if (om->state == OBJM_SESSION_DOWN || om->body_left)
+        if (om->state <= OBJM_SESSION_CONNECTING || om->body_left)
                 return false;
         n = objm_link_recv(&om->link);
         if (n == -EAGAIN)

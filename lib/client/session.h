@@ -6,6 +6,7 @@
  * Nothing in here waits.
  *
  *      DOWN   no socket. Connects when something is queued and `retry_at` has come.
+ *      CONNECTING  TCP: the other end has not answered yet.
  *      HELLO  hello has been sent. Its answer makes it READY, in version 3; an answer in version 1's form, or none
  *             twice in a row, brings the next connection up in version 1.
  *      READY  requests go out, replies come in.
@@ -21,6 +22,7 @@
 
 enum objm_session_state {
         OBJM_SESSION_DOWN,
+        OBJM_SESSION_CONNECTING,
         OBJM_SESSION_HELLO,
         OBJM_SESSION_READY,
 };
@@ -52,7 +54,7 @@ struct objmapper {
         struct objmapper *bodies; /* OBJMAPPER_SPLIT_BODIES: what the read calls use, owned; bodies.h */
 };
 
-/* Notices a fork; connects when DOWN, due and needed (something is queued, or @wanted). */
+/* Notices a fork, and that connecting is done; connects when DOWN, due and needed (something is queued, or @wanted). */
 void objm_session_advance(struct objmapper *om, bool wanted);
 
 /* Advances, encodes what is queued and sends as far as the socket takes it. */

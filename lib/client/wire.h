@@ -6,6 +6,7 @@
  */
 #include "client/slots.h"
 #include "protocol/status.h"
+#include <stdbool.h>
 
 struct objm_reply {
         uint8_t status;
@@ -23,8 +24,11 @@ struct objm_wire {
         int version;
         /* The longest encoded request with a URI of @uri_len bytes. */
         size_t (*request_size)(size_t uri_len);
-        /* What to ask for in place of s->mode where the server grants @capabilities; 0: it cannot serve that. */
-        uint8_t (*mode)(const struct objm_slot *s, uint64_t capabilities);
+        /*
+         * What to ask for in place of s->mode where the server grants @capabilities and, when it is @remote, passes no
+         * descriptors; 0: it cannot serve that.
+         */
+        uint8_t (*mode)(const struct objm_slot *s, uint64_t capabilities, bool remote);
         /* Writes the request, in mode s->asked; 0: it does not fit, or this version has no such operation. */
         size_t (*encode)(void *buf, size_t cap, const struct objm_slot *s, uint32_t id);
         /*

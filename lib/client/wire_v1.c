@@ -10,11 +10,13 @@ static size_t request_size(size_t uri_len)
 }
 
 /* There are no ranges; a caller that wants less than all leaves the rest. */
-static uint8_t mode(const struct objm_slot *s, uint64_t capabilities)
+static uint8_t mode(const struct objm_slot *s, uint64_t capabilities, bool remote)
 {
-        if (s->mode == OBJM_MODE_FD || s->mode == OBJM_MODE_AUTO)
-                return OBJM_MODE_FD;
-        return s->range_offset ? OBJM_MODE_NONE : s->mode;
+        if (s->mode == OBJM_MODE_FD || (s->mode == OBJM_MODE_AUTO && !remote))
+                return remote ? OBJM_MODE_NONE : OBJM_MODE_FD;
+        if (s->range_offset)
+                return OBJM_MODE_NONE;
+        return s->mode == OBJM_MODE_AUTO ? OBJM_MODE_COPY : s->mode;
 }
 
 /* Version 1 has nothing but GET: stat asks for the descriptor as well, and ping does not exist. */

@@ -9,11 +9,17 @@ static size_t request_size(size_t uri_len)
 }
 
 /* The server picks where it can do more than pass descriptors. */
-static uint8_t mode(const struct objm_slot *s, uint64_t capabilities)
+static uint8_t mode(const struct objm_slot *s, uint64_t capabilities, bool remote)
 {
+        uint8_t fd = remote ? OBJM_MODE_NONE : OBJM_MODE_FD;
+
+        if (s->op != OBJM_V3_OP_GET)
+                return s->mode;
         if (s->mode == OBJM_MODE_AUTO)
-                return capabilities & (OBJM_V3_CAP_INLINE | OBJM_V3_CAP_COPY) ? OBJM_MODE_AUTO : OBJM_MODE_FD;
-        return s->mode == OBJM_MODE_FD || capabilities & OBJM_V3_CAP_COPY ? s->mode : OBJM_MODE_NONE;
+                return capabilities & (OBJM_V3_CAP_INLINE | OBJM_V3_CAP_COPY) ? OBJM_MODE_AUTO : fd;
+        if (s->mode == OBJM_MODE_FD)
+                return fd;
+        return capabilities & OBJM_V3_CAP_COPY ? s->mode : OBJM_MODE_NONE;
 }
 
 static size_t encode(void *buf, size_t cap, const struct objm_slot *s, uint32_t id)

@@ -115,6 +115,8 @@ bool objm_export_allows(const struct objm_export *e, const struct objm_peer *pee
 {
         if (!peer || e->n_uids + e->n_gids == 0)
                 return true;
+        if (peer->remote)
+                return false;
         for (size_t i = 0; i < e->n_uids; i++)
                 if (e->uids[i] == peer->uid)
                         return true;

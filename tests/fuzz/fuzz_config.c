@@ -4,6 +4,7 @@
  */
 #include "fuzz.h"
 #include "objmapperd/config.h"
+#include "transport/inet.h"
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -17,8 +18,15 @@ const char *__lsan_default_suppressions(void)
 static void check_usable(const struct config *c)
 {
         FUZZ_CHECK(c->n_listen > 0 && c->n_exports > 0);
-        for (size_t i = 0; i < c->n_listen; i++)
-                FUZZ_CHECK(c->listen[i].path != NULL && c->listen[i].path[0] != '\0');
+        for (size_t i = 0; i < c->n_listen; i++) {
+                const struct config_listen *l = &c->listen[i];
+                struct objm_inet addr;
+
+                if (l->transport == CONFIG_TRANSPORT_UNIX)
+                        FUZZ_CHECK(l->path != NULL && l->path[0] != '\0');
+                else
+                        FUZZ_CHECK(!l->path && objm_inet_parse(config_listen_address(l), l->port, &addr) == 0);
+        }
         for (size_t i = 0; i < c->n_exports; i++) {
                 const char *prefix = c->exports[i].prefix;
 

@@ -2,6 +2,7 @@
 """A running objmapperd in a directory of its own, and what /proc says of it."""
 import os
 import pathlib
+import re
 import resource
 import shutil
 import signal
@@ -38,9 +39,10 @@ def check_config(path):
 
 
 class Daemon:
-    """@config is libconfig text; @exports maps prefixes to directories and goes on the command line, as @args do."""
+    """@config is libconfig text; @exports maps prefixes to directories and goes on the command line, as @args do. With
+    @tcp, an address, it listens there too, and connect() goes there."""
 
-    def __init__(self, directory, exports=None, *args, config="", nofile=None, uid=None, socket_path=None):
+    def __init__(self, directory, exports=None, *args, config="", nofile=None, uid=None, socket_path=None, tcp=None):
         self.dir = pathlib.Path(directory)
         self.config, self.log_path = self.dir / "objmapperd.conf", self.dir / "log"
         self.socket = str(socket_path or self.dir / "sock")
@@ -49,6 +51,9 @@ class Daemon:
         for prefix, path in (exports or {}).items():
             self.argv += ["--export", f"{prefix}={path}"]
         self.argv += args
+        if tcp:
+            self.argv += ["--tcp", f"[{tcp}]:0" if ":" in tcp else f"{tcp}:0"]
+        self.tcp, self.address = tcp, self.socket
         self.nofile, self.uid = nofile, uid
         self.proc, self.baseline, self.stopped = None, None, False
         self.start()
@@ -70,6 +75,8 @@ class Daemon:
                                          preexec_fn=self.limit, env=env, **who)
         try:
             wait_until(self.answers, message=lambda: "does not start:\n" + self.log())
+            if self.tcp:
+                self.address = wait_until(self.tcp_addresses)[-1]
             self.baseline, self.threads_at_start = self.settled(self.fds), self.settled(self.threads)
         except BaseException:
             self.kill()
@@ -79,7 +86,7 @@ class Daemon:
         """True once a client is answered, if only to say that there is no room."""
         assert self.proc.poll() is None, f"exited with {self.proc.returncode}:\n" + self.log()
         try:
-            with self.connect() as c:
+            with omclient.V3(self.socket) as c:
                 c.ping()
             return True
         except omproto.Bad:
@@ -136,11 +143,17 @@ class Daemon:
                    message=lambda: f"{self.fds()} descriptors, {self.baseline} at start; {self.threads()} threads, "
                    f"{self.threads_at_start} at start: {self.fd_targets()}")
 
+    def tcp_addresses(self):
+        """(host, port) of each socket, as logged."""
+        found = re.findall(r"listening on tcp://\[?([^]\n]*?)\]?:(\d+)\n", self.log())
+        return [(host, int(port)) for host, port in found]
+
     def connect(self, version=3, **kw):
-        return omclient.CLIENTS[version](self.socket, **kw)
+        return omclient.CLIENTS[version](self.address, **kw)
 
     def get_status(self, uri, version=3):
-        with self.connect(version) as c:
+        """Of a descriptor, over the Unix socket."""
+        with omclient.CLIENTS[version](self.socket) as c:
             r = c.get(uri)
             r.close()
             return r.status

@@ -64,10 +64,12 @@ class Reply(NamedTuple):
 
 
 class Client:
-    """A connection. @chunk is a number of bytes to read at a time, or a function that returns one."""
+    """A connection to a path, or by TCP to (host, port). @chunk is a number of bytes to read at a time, or a function
+    that returns one."""
 
     def __init__(self, path, chunk=65536, wait=WAIT):
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        family = socket.AF_UNIX if isinstance(path, str) else socket.AF_INET6 if ":" in path[0] else socket.AF_INET
+        self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.settimeout(wait)
         self.chunk = chunk if callable(chunk) else lambda: chunk
         self.buf, self.at, self.fds = bytearray(), 0, collections.deque()

@@ -56,11 +56,11 @@ def page_keys(text):
 
 
 def conf_keys(text):
-    """Keys of the installed file, which is all comments."""
+    """Keys of the installed file, which is all comments; also of entries of a list that are comments inside it."""
     keys = set()
     lines = (line[1:] for line in text.split("\n") if re.match(r"#([a-z}]| {8})", line))
-    body = re.sub(r"(?<!\S)#.*", "", "\n".join(lines))
-    for group, inside in re.findall(r"^(\w+) = (.*?\n?\}(?: \))?);$", body, re.S | re.M):
+    body = re.sub(r"(?<!\S)#(?! , \{).*", "", "\n".join(lines))
+    for group, inside in re.findall(r"^(\w+) = (.*?\n?\}(?:\s*\))?);$", body, re.S | re.M):
         keys |= {f"{group}.{key}" for key in re.findall(r"(\w+) =", inside)}
     return keys
 

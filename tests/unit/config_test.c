@@ -251,7 +251,6 @@ static void later_features_are_not_taken_silently(void **state)
 
         for (size_t i = 0; i < objm_array_len(on); i++)
                 refused(on[i], "1: ", "is not supported by this version");
-        refused("listen = ( { transport = \"tcp\"; path = \"/x\"; } );", "1: listen[0].transport:", "not supported");
         refused("listen = ( { transport = \"udp\"; path = \"/x\"; } );", "1: listen[0].transport:", "not supported");
 }
 
@@ -275,11 +274,56 @@ static void bad_listen_entries_are_named(void **state)
                 "octal");
         refused("listen = ( { transport = \"unix\"; path = \"/x\"; group = \"no such\"; } );", "1: listen[0].group:",
                 "no group");
-        refused("listen = ( { transport = \"unix\"; path = \"/x\"; port = 1; } );", "1: listen[0].port:", "unknown");
+        refused("listen = ( { transport = \"unix\"; path = \"/x\"; port = 1; } );", "1: listen[0].port:", "go with");
+        refused("listen = ( { transport = \"unix\"; path = \"/x\"; prot = 1; } );", "1: listen[0].prot:", "unknown");
         refused("listen = ( { transport = \"unix\"; path = \"/x\"; },\n { transport = \"unix\"; path = \"/x\"; } );",
                 "2: listen[1]:", "second time");
         snprintf(text, sizeof(text), "listen = ( { transport = \"unix\"; path = \"%s\"; } );", deep);
         refused(text, "1: listen[0].path:", "longer than 107");
+}
+
+#define TCP(rest) "listen = (\n{ transport = \"tcp\"; " rest " } );"
+
+static void bad_tcp_entries_are_named(void **state)
+{
+        refused(TCP(""), "2: listen[0]:", "has no port");
+        refused(TCP("address = \"::1\";"), "2: listen[0]:", "has no port");
+        refused(TCP("port = 70000;"), "2: listen[0].port:", "0 to 65535, not 70000");
+        refused(TCP("port = -1;"), "2: listen[0].port:", "0 to 65535");
+        refused(TCP("port = \"80\";"), "2: listen[0].port:", "integer");
+        refused(TCP("port = 1; path = \"/x\";"), "2: listen[0].path:", "does not go with transport \"tcp\"");
+        refused(TCP("port = 1; group = \"root\";"), "2: listen[0].group:", "does not go with");
+        refused(TCP("port = 1; address = \"localhost\";"), "2: listen[0].address:", "not \"localhost\"");
+        refused(TCP("port = 1; address = \"127.0.0.1:80\";"), "2: listen[0].address:", "in numbers");
+        refused(TCP("port = 1; address = \"[::1]\";"), "2: listen[0].address:", "in numbers");
+        refused(TCP("port = 1; address = \"\";"), "2: listen[0].address:", "empty");
+        refused(TCP("port = 1; address = \"1.2.3\";"), "2: listen[0].address:", "in numbers");
+        refused(TCP("port = 1; address = \"fe80::1%no-such\";"), "2: listen[0].address:", "in numbers");
+        refused(TCP("port = 1; }, { transport = \"tcp\"; address = \"127.0.0.1\"; port = 1;"), "2: listen[1]:",
+                "listens on 127.0.0.1 a second time");
+        refused(TCP("port = 1; address = \"::1\"; }, { transport = \"tcp\"; address = \"0::1\"; port = 1;"),
+                "2: listen[1]:", "second time");
+}
+
+static void tcp_entries_are_taken(void **state)
+{
+        struct config_error err;
+        struct config *c;
+
+        assert_int_equal(load("listen = ( { transport = \"tcp\"; port = 0; },\n { port = 0; transport = \"tcp\"; },\n"
+                              "{ transport = \"unix\"; path = \"/x\"; },\n"
+                              "{ address = \"::1\"; transport = \"tcp\"; port = 65535; } );",
+                              &c, &err),
+                         0);
+        assert_int_equal(c->n_listen, 4);
+        assert_int_equal(c->listen[0].transport, CONFIG_TRANSPORT_TCP);
+        assert_string_equal(config_listen_address(&c->listen[0]), "127.0.0.1");
+        assert_int_equal(c->listen[1].port, 0);
+        assert_int_equal(c->listen[2].transport, CONFIG_TRANSPORT_UNIX);
+        assert_string_equal(config_listen_address(&c->listen[3]), "::1");
+        assert_int_equal(c->listen[3].port, 65535);
+        assert_non_null(strstr(c->listen[3].origin, ":4"));
+        config_free(c);
 }
 
 static void bad_exports_are_named(void **state)
@@ -418,6 +462,30 @@ static void command_line_wins(void **state)
         config_free(c);
 }
 
+static void tcp_of_the_command_line_replaces_listen(void **state)
+{
+        char *tcp[] = {"127.0.0.1:80", "[::1]:0"};
+        struct options o = {.tcp = tcp, .n_tcp = 2, .model = -1, .pool_size = -1, .copy_pool_size = -1};
+        struct config_error err;
+        struct config *c;
+
+        assert_int_equal(load_with(&o, "", &c, &err), 0);
+        assert_int_equal(c->n_listen, 2);
+        assert_int_equal(c->listen[0].transport, CONFIG_TRANSPORT_TCP);
+        assert_string_equal(c->listen[0].address, "127.0.0.1");
+        assert_int_equal(c->listen[0].port, 80);
+        assert_string_equal(c->listen[1].address, "::1");
+        config_free(c);
+        o.socket_path = "s";
+        assert_int_equal(load_with(&o, "", &c, &err), 0);
+        assert_int_equal(c->n_listen, 3);
+        assert_string_equal(c->listen[0].path, "s");
+        config_free(c);
+        tcp[1] = "localhost:80";
+        assert_int_equal(load_with(&o, "", &c, &err), -EINVAL);
+        assert_non_null(strstr(err.text, "--tcp localhost:80: "));
+}
+
 static void bad_command_line_values_are_named(void **state)
 {
         static char *exports[][2] = {{"/a=/x", "/a=/x"}, {"", ""}, {"/=", "/="}, {"/x", "/x"}};
@@ -502,6 +570,8 @@ int main(void)
                 cmocka_unit_test(wrong_keys_and_types_are_named),
                 cmocka_unit_test(values_have_ranges),
                 cmocka_unit_test(later_features_are_not_taken_silently),
+                cmocka_unit_test(bad_tcp_entries_are_named),
+                cmocka_unit_test(tcp_entries_are_taken),
                 cmocka_unit_test(bad_listen_entries_are_named),
                 cmocka_unit_test(bad_exports_are_named),
                 cmocka_unit_test(integers_over_32_bits_do_not_wrap),
@@ -510,6 +580,7 @@ int main(void)
                 cmocka_unit_test(unreadable_files_are_errors),
                 cmocka_unit_test(garbage_is_survived),
                 cmocka_unit_test(command_line_wins),
+                cmocka_unit_test(tcp_of_the_command_line_replaces_listen),
                 cmocka_unit_test(bad_command_line_values_are_named),
                 cmocka_unit_test(same_store_sees_every_difference),
         };

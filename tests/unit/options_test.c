@@ -42,6 +42,7 @@ static void every_option_is_taken(void **state)
         struct options o;
 
         assert_int_equal(PARSE(&o, &err, "--config", "a", "--socket=b", "--export", "/=c", "--export", "/d/=e",
+                               "--tcp", "f:1", "--tcp=g",
                                "--concurrency-model", "thread-per-request", "--pool-size", "0", "--copy-pool-size=1024",
                                "--check-config", "--foreground", "--version", "--help"),
                          0);
@@ -50,12 +51,15 @@ static void every_option_is_taken(void **state)
         assert_int_equal(o.n_exports, 2);
         assert_string_equal(o.exports[0], "/=c");
         assert_string_equal(o.exports[1], "/d/=e");
+        assert_int_equal(o.n_tcp, 2);
+        assert_string_equal(o.tcp[1], "g");
         assert_int_equal(o.model, CONFIG_MODEL_THREAD_PER_REQUEST);
         assert_int_equal(o.pool_size, 0);
         assert_int_equal(o.copy_pool_size, 1024);
         assert_true(o.check_config && o.foreground && o.version && o.help);
         options_deinit(&o);
         assert_null(o.exports);
+        assert_null(o.tcp);
 }
 
 static void models_by_name(void **state)

@@ -280,6 +280,27 @@ static void allow_lists_hide_everything(void **state)
         }
 }
 
+static void remote_peers_are_on_no_list(void **state)
+{
+        static const uid_t uids[] = {0, (uid_t)-1};
+        struct fixture *f = *state;
+        struct objm_export_config e[] = {{.prefix = "/", .path = f->tree},
+                                         {.prefix = "/u/", .path = f->tree, .allow_uids = uids, .n_allow_uids = 2},
+                                         {.prefix = "/g/", .path = f->tree, .allow_gids = uids, .n_allow_gids = 2}};
+        struct objm_peer peer = {.remote = true};
+        struct objm_object_info info;
+
+        make_file(f, "file", "");
+        start_exports(f, e, 3, false, false);
+        for (int i = 0; i < 2; i++) {
+                assert_int_equal(objm_store_stat(f->s, &peer, "/file", 5, 0, &info), 0);
+                assert_int_equal(objm_store_stat(f->s, &peer, "/u/file", 7, 0, &info), OBJM_STORE_DENIED);
+                assert_int_equal(objm_store_stat(f->s, &peer, "/g/none", 7, 0, &info), OBJM_STORE_DENIED);
+                peer.uid = (uid_t)-1;
+                peer.gid = (gid_t)-1;
+        }
+}
+
 static void bad_exports_are_refused(void **state)
 {
         struct fixture *f = *state;
@@ -497,6 +518,7 @@ int main(void)
                 TEST(length_limits),
                 TEST(the_longest_prefix_wins),
                 TEST(allow_lists_hide_everything),
+                TEST(remote_peers_are_on_no_list),
                 TEST(bad_exports_are_refused),
                 TEST(notices_what_became_of_a_known_file),
                 TEST(a_leased_file_is_busy_and_holds_nobody_up),
