@@ -42,13 +42,13 @@ struct ask {
 int objmapper_udp_connect(const char *address, int timeout_ms, struct objmapper_udp **ret)
 {
         struct objmapper_udp *u = malloc(sizeof(*u));
-        struct objm_udp_address a;
+        struct objm_inet a;
         int r;
 
         if (!u)
                 return -ENOMEM;
         *u = (struct objmapper_udp){.fd = -1, .timeout_ms = timeout_ms ? timeout_ms : DEFAULT_TIMEOUT_MS};
-        r = address ? objm_udp_address_parse_pair(address, &a) : -EINVAL;
+        r = address ? objm_inet_parse_pair(address, &a) : -EINVAL;
         if (r == 0)
                 r = objm_udp_connect(&a, &u->fd);
         if (r < 0) {

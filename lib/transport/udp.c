@@ -38,39 +38,39 @@ static int new_socket(sa_family_t family, int *ret_fd)
         return 0;
 }
 
-int objm_udp_bind(const struct objm_udp_address *a, int *ret_fd)
+int objm_udp_bind(const struct objm_inet *a, int *ret_fd)
 {
         int fd objm_cleanup(objm_fd_closep) = -1;
-        int r = new_socket(a->family, &fd);
+        int r = new_socket(a->any.sa_family, &fd);
 
         if (r < 0)
                 return r;
-        if (bind(fd, &a->sa, a->len) < 0)
+        if (bind(fd, &a->any, a->len) < 0)
                 return -errno;
         *ret_fd = objm_fd_steal(&fd);
         return 0;
 }
 
-int objm_udp_connect(const struct objm_udp_address *a, int *ret_fd)
+int objm_udp_connect(const struct objm_inet *a, int *ret_fd)
 {
         int fd objm_cleanup(objm_fd_closep) = -1;
-        int r = new_socket(a->family, &fd);
+        int r = new_socket(a->any.sa_family, &fd);
 
         if (r < 0)
                 return r;
-        if (connect(fd, &a->sa, a->len) < 0)
+        if (connect(fd, &a->any, a->len) < 0)
                 return -errno;
         *ret_fd = objm_fd_steal(&fd);
         return 0;
 }
 
-int objm_udp_local(int fd, struct objm_udp_address *ret)
+int objm_udp_name(int fd, struct objm_inet *ret)
 {
-        struct objm_udp_address a = {.len = sizeof(a.in6)};
+        struct objm_inet a = {.len = sizeof(a.v6)};
 
-        if (getsockname(fd, &a.sa, &a.len) < 0)
+        if (getsockname(fd, &a.any, &a.len) < 0)
                 return -errno;
-        if (a.family != AF_INET && a.family != AF_INET6)
+        if (a.any.sa_family != AF_INET && a.any.sa_family != AF_INET6)
                 return -EINVAL;
         *ret = a;
         return 0;
@@ -78,8 +78,8 @@ int objm_udp_local(int fd, struct objm_udp_address *ret)
 
 int objm_udp_adopt(int fd)
 {
-        struct objm_udp_address a;
-        int type, r = objm_udp_local(fd, &a);
+        struct objm_inet a;
+        int type, r = objm_udp_name(fd, &a);
         socklen_t len = sizeof(type);
 
         if (r < 0)
@@ -88,13 +88,13 @@ int objm_udp_adopt(int fd)
                 return -errno;
         if (type != SOCK_DGRAM || !objm_udp_address_port(&a) || !objm_udp_address_is_unicast(&a))
                 return -EINVAL;
-        return set_options(fd, a.family);
+        return set_options(fd, a.any.sa_family);
 }
 
 static void describe(struct mmsghdr *m, struct iovec *iov, struct objm_udp_datagram *d, size_t len)
 {
         *iov = (struct iovec){.iov_base = d->data, .iov_len = len};
-        *m = (struct mmsghdr){.msg_hdr = {.msg_name = &d->peer.sa, .msg_namelen = d->peer.len, .msg_iov = iov,
+        *m = (struct mmsghdr){.msg_hdr = {.msg_name = &d->peer.any, .msg_namelen = d->peer.len, .msg_iov = iov,
                                           .msg_iovlen = 1}};
 }
 
@@ -105,7 +105,7 @@ int objm_udp_recv(int fd, struct objm_udp_batch *b)
         int n;
 
         for (size_t i = 0; i < OBJM_UDP_BATCH; i++) {
-                b->item[i].peer.len = sizeof(b->item[i].peer.in6);
+                b->item[i].peer.len = sizeof(b->item[i].peer.v6);
                 describe(&m[i], &iov[i], &b->item[i], sizeof(b->item[i].data));
         }
         b->n = 0;
@@ -151,7 +151,7 @@ bool objm_udp_send_one(int fd, const struct objm_udp_datagram *d)
         ssize_t n;
 
         do
-                n = sendto(fd, d->data, d->len, MSG_DONTWAIT | MSG_NOSIGNAL, &d->peer.sa, d->peer.len);
+                n = sendto(fd, d->data, d->len, MSG_DONTWAIT | MSG_NOSIGNAL, &d->peer.any, d->peer.len);
         while (n < 0 && errno == EINTR);
         return n >= 0;
 }

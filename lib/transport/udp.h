@@ -11,7 +11,7 @@
 #define OBJM_UDP_BATCH 64
 
 struct objm_udp_datagram {
-        struct objm_udp_address peer;
+        struct objm_inet peer;
         size_t len;
         uint8_t data[OBJM_UDP_DATAGRAM_MAX];
 };
@@ -22,16 +22,16 @@ struct objm_udp_batch {
 };
 
 /* Binds a socket; port 0 lets the kernel choose. An IPv6 socket takes no IPv4. 0 or negative errno. */
-int objm_udp_bind(const struct objm_udp_address *a, int *ret_fd) objm_must_check;
+int objm_udp_bind(const struct objm_inet *a, int *ret_fd) objm_must_check;
 
 /* Sets the options of a bound socket that was passed to this process. -EINVAL: it is none, or not of one address. */
 int objm_udp_adopt(int fd) objm_must_check;
 
 /* A socket that sends to @a and receives from there only. 0 or negative errno. */
-int objm_udp_connect(const struct objm_udp_address *a, int *ret_fd) objm_must_check;
+int objm_udp_connect(const struct objm_inet *a, int *ret_fd) objm_must_check;
 
 /* Where it is bound. 0 or negative errno. */
-int objm_udp_local(int fd, struct objm_udp_address *ret) objm_must_check;
+int objm_udp_name(int fd, struct objm_inet *ret) objm_must_check;
 
 /*
  * Receives what has come, OBJM_UDP_BATCH datagrams at most. One that is longer than OBJM_UDP_DATAGRAM_MAX has length 0.

@@ -273,6 +273,8 @@ FORWARD(int, setsockopt, (int fd, int level, int name, const void *v, socklen_t 
 FORWARD(ssize_t, recv, (int fd, void *buf, size_t len, int flags), (fd, buf, len, flags))
 FORWARD(ssize_t, send, (int fd, const void *buf, size_t len, int flags), (fd, buf, len, flags))
 FORWARD(ssize_t, sendmsg, (int fd, const struct msghdr *m, int flags), (fd, m, flags))
+FORWARD(int, sendmmsg, (int fd, struct mmsghdr *m, unsigned n, int flags), (fd, m, n, flags))
+FORWARD(int, recvmmsg, (int fd, struct mmsghdr *m, unsigned n, int flags, struct timespec *t), (fd, m, n, flags, t))
 FORWARD(int, epoll_create1, (int flags), (flags))
 FORWARD(int, epoll_wait, (int fd, struct epoll_event *e, int n, int timeout), (fd, e, n, timeout))
 FORWARD(int, eventfd, (unsigned value, int flags), (value, flags))
