@@ -8,6 +8,7 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import omproto as p
@@ -540,6 +541,51 @@ def test_objmap_says_what_is_wrong(daemon):
         nobody = pair(deaf.getsockname())
     done = objmap("--timeout", "100", "cat", "--udp", nobody, "/a.txt")
     assert done.returncode == 1 and b"refused" in done.stderr
+
+
+ACTIVATE = """
+import os, sys
+away = [os.dup2(int(fd), 100 + i) for i, fd in enumerate(sys.argv[1].split(","))]
+for to, fd in enumerate(away, 3):
+    os.dup2(fd, to)
+    os.close(fd)
+os.environ.update(LISTEN_FDS=str(len(away)), LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def activated(directory, socks, *args):
+    """A daemon with these sockets as descriptors 3 and up, as systemd would start it; its log."""
+    log = directory / "activated"
+    fds = [s.fileno() for s in socks]
+    with open(log, "wb") as out:
+        command = [sys.executable, "-c", ACTIVATE, ",".join(map(str, fds)), str(ROOT / BUILD / "objmapperd"), *args]
+        return subprocess.Popen(command, stderr=out, pass_fds=fds), log
+
+
+def test_sockets_of_the_service_manager(sizes, workdir):
+    with socket.socket(socket.AF_UNIX) as unix, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        unix.bind(str(workdir / "activated.sock"))
+        unix.listen()
+        sock.bind(("127.0.0.1", 0))
+        proc, log = activated(workdir, [unix, sock], "--foreground", "--export", f"/={sizes.path}")
+        try:
+            wait_until(lambda: "ready" in log.read_text(), message=log.read_text)
+            with Udp(sock.getsockname()) as u:
+                assert u.ask("/a.txt", size=p.UDP_MAX).body == b"hello\n"
+            proc.send_signal(signal.SIGTERM)
+            assert proc.wait(PATIENCE) == 0
+        finally:
+            proc.kill()
+            proc.wait()
+
+
+def test_sockets_of_every_address_are_refused(sizes, workdir):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("0.0.0.0", 0))
+        proc, log = activated(workdir, [sock], "--foreground", "--export", f"/={sizes.path}")
+        assert proc.wait(PATIENCE) == 1
+        assert "UDP socket of one address" in log.read_text()
 
 
 def test_config_says_what_is_wrong(start, sizes):
