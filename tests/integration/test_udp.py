@@ -13,7 +13,7 @@ import time
 
 import omproto as p
 import pytest
-from daemon import BUILD, INSTRUMENTED, PATIENCE, ROOT, wait_until
+from daemon import BIN, BUILD, INSTRUMENTED, PATIENCE, ROOT, wait_until
 from faults import Fault
 from omudp import Udp
 
@@ -490,6 +490,47 @@ def test_no_memory_for_a_cold_object(start, sizes, workdir, monkeypatch):
             assert r.status in (p.NOT_FOUND, p.UNAVAILABLE, p.NO_MEMORY), r
         fault.disarm()
         assert u.ask("/a.txt", size=p.UDP_MAX).status == p.OK
+
+
+AT_START = [("aligned_alloc", "ENOMEM"), ("calloc", "ENOMEM"), ("malloc", "ENOMEM"), ("socket", "EMFILE"),
+            ("bind", "EPERM"), ("setsockopt", "ENOMEM"), ("epoll_create1", "EMFILE"), ("eventfd", "ENFILE"),
+            ("epoll_add", "ENOSPC"), ("pthread_create", "EAGAIN"), ("getrandom", "EINTR"), ("getrandom", "EPERM")]
+
+
+def start_once(workdir, env):
+    """Starts a daemon, and stops it if it is ready. Returns its exit status and what it said."""
+    log = workdir / "log"
+    with open(log, "wb") as out:
+        proc = subprocess.Popen([BIN, "--foreground", "--config", workdir / "conf"], stdout=out, stderr=out,
+                                env=os.environ | env)
+    try:
+        wait_until(lambda: proc.poll() is not None or b": ready\n" in log.read_bytes(), message=log.read_text)
+        proc.send_signal(signal.SIGTERM)
+        return proc.wait(PATIENCE), log.read_text()
+    finally:
+        proc.kill()
+        proc.wait()
+
+
+@pytest.mark.skipif(INSTRUMENTED, reason="the preloaded library is for builds without a sanitizer")
+@pytest.mark.parametrize("function, error", AT_START)
+def test_every_call_at_start_fails_once(tree, workdir, function, error):
+    """It starts and serves, or says why not; it neither hangs nor crashes."""
+    (workdir / "conf").write_text(f'''listen = ( {{ transport = "unix"; path = "{workdir}/sock"; }},
+        {{ transport = "udp"; port = 0; }}, {{ transport = "udp"; address = "127.0.0.2"; port = 0; }} );
+        exports = ( {{ prefix = "/"; path = "{tree.path}"; }} );\n''')
+    fault = Fault(workdir, function, error)
+    refused = 0
+    for n in range(1, 200):
+        fault.arm(n)
+        status, text = start_once(workdir, fault.env)
+        assert status in (0, 1) and (": ready\n" in text) == (status == 0) and "objmapperd: " in text, (n, text)
+        assert not (workdir / "sock").exists()
+        refused += status
+        if not fault.fired:
+            break
+    assert n > 1 and not fault.fired
+    assert refused or error == "EINTR" or function == "malloc"
 
 
 # ---- the programs ----
