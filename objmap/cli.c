@@ -9,8 +9,8 @@
 #include <string.h>
 
 static const char help[] =
-        "Usage: objmap [OPTION...] get [-f] [-c] [-o FILE] [--mode MODE] [--range RANGE] URI\n"
-        "       objmap [OPTION...] cat [--mode MODE] [--range RANGE] URI...\n"
+        "Usage: objmap [OPTION...] get [-f] [-c] [-o FILE] [--mode MODE] [--range RANGE] [--udp ADDRESS:PORT] URI\n"
+        "       objmap [OPTION...] cat [--mode MODE] [--range RANGE] [--udp ADDRESS:PORT] URI...\n"
         "       objmap [OPTION...] stat [--json] URI...\n"
         "       objmap [OPTION...] ping [-c N]\n"
         "       objmap [OPTION...] bench [--uris FILE | --prefix PREFIX --tree DIR] [BENCH-OPTION...]\n"
@@ -23,7 +23,7 @@ static const char help[] =
         "get writes an object to a file, named as the URI's last part unless -o says otherwise ('-': standard\n"
         "output); an existing file is overwritten with -f, --force only, and one that get -c, --continue has begun\n"
         "is gone on with. MODE is fd, copy, splice or auto; fd is the default, but over TCP, where there is none,\n"
-        "it is auto. RANGE is OFFSET or OFFSET-LAST, in bytes.\n"
+        "it is auto. RANGE is OFFSET or OFFSET-LAST, in bytes. With --udp a small object comes in a datagram.\n"
         "See objmap(1) for bench.\n";
 
 int cli_usage(const char *format, ...)
@@ -59,6 +59,8 @@ const char *cli_error_text(int error)
                 return "the other end does not speak the protocol";
         case ESTALE:
                 return "it changed while it was read";
+        case EMSGSIZE:
+                return "too large for a datagram: use a stream (get without --udp)";
         case EIO:
                 return "the server failed to read it";
         default:

@@ -16,6 +16,8 @@
 struct get_options {
         const char *file;
         bool force, resume;
+        bool stream_only; /* an option was given that goes with streams */
+        const char *udp;  /* address, NULL: over a stream */
         struct fetch fetch;
 };
 
@@ -37,12 +39,17 @@ static int set_option(struct cli *cli, int c, struct get_options *o)
                 o->force = true;
                 return 0;
         case 'c':
-                o->resume = true;
+                o->resume = o->stream_only = true;
+                return 0;
+        case 'u':
+                o->udp = optarg;
                 return 0;
         case 'm':
+                o->stream_only = true;
                 o->fetch.mode = fetch_mode(optarg);
                 return o->fetch.mode < 0 ? cli_usage("--mode is fd, copy, splice or auto, not '%s'", optarg) : 0;
         case 'r':
+                o->stream_only = true;
                 if (fetch_range(optarg, &o->fetch) == 0)
                         return 0;
                 return cli_usage("--range is OFFSET or OFFSET-LAST, not '%s'", optarg);
@@ -51,12 +58,18 @@ static int set_option(struct cli *cli, int c, struct get_options *o)
         }
 }
 
+static int check_udp(const struct get_options *o)
+{
+        return o->udp && o->stream_only ? cli_usage("--udp takes neither --continue nor --mode nor --range") : CLI_OK;
+}
+
 static int parse(struct cli *cli, int argc, char **argv, struct get_options *ret)
 {
         static const struct option options[] = {
                 {"output", required_argument, NULL, 'o'}, {"force", no_argument, NULL, 'f'},
                 {"continue", no_argument, NULL, 'c'},     {"mode", required_argument, NULL, 'm'},
-                {"range", required_argument, NULL, 'r'},  CLI_LONG_OPTIONS, {0}};
+                {"range", required_argument, NULL, 'r'},  {"udp", required_argument, NULL, 'u'},
+                CLI_LONG_OPTIONS, {0}};
         struct get_options o = {.fetch.mode = -1};
         bool range = false;
         int c, r;
@@ -76,7 +89,7 @@ static int parse(struct cli *cli, int argc, char **argv, struct get_options *ret
         if (o.resume && (range || strcmp(o.file, "-") == 0))
                 return cli_usage("--continue is for files and whole objects");
         *ret = o;
-        return 0;
+        return check_udp(&o);
 }
 
 static int failed(const struct fetch *f, const char *file, int error)
@@ -272,30 +285,49 @@ static int copy_out(struct objmapper *om, struct fetch *f)
         return r < 0 ? failed(f, "standard output", r) : CLI_OK;
 }
 
-int cmd_get(struct cli *cli, int argc, char **argv)
+/* One of both. */
+static int connect_to(const struct cli *cli, struct get_options *o, struct objmapper **ret_om)
 {
         struct objmapper_options options = {.depth = 1};
+        int r;
+
+        if (!o->udp)
+                return cli_connect(cli, &options, ret_om);
+        r = objmapper_udp_connect(o->udp, cli->timeout_ms, &o->fetch.udp);
+        if (r == -EINVAL)
+                return cli_usage("--udp is ADDRESS:PORT or [ADDRESS]:PORT in digits, not '%s'", o->udp);
+        return r < 0 ? cli_error(o->udp, r) : CLI_OK;
+}
+
+static void disconnect(struct get_options *o, struct objmapper *om)
+{
+        objmapper_free(om);
+        objmapper_udp_free(o->fetch.udp);
+}
+
+int cmd_get(struct cli *cli, int argc, char **argv)
+{
         struct get_options o = {0};
-        struct objmapper *om;
+        struct objmapper *om = NULL;
         int r = parse(cli, argc, argv, &o);
 
-        if (r || (r = cli_connect(cli, &options, &om)))
+        if (r || (r = connect_to(cli, &o, &om)))
                 return r;
         if (strcmp(o.file, "-") == 0)
                 r = copy_out(om, &o.fetch);
         else
                 r = o.resume ? get_continued(om, &o) : get_whole(om, &o);
-        objmapper_free(om);
+        disconnect(&o, om);
         return r;
 }
 
 int cmd_cat(struct cli *cli, int argc, char **argv)
 {
         static const struct option options[] = {
-                {"mode", required_argument, NULL, 'm'}, {"range", required_argument, NULL, 'r'}, CLI_LONG_OPTIONS, {0}};
-        struct objmapper_options connect_options = {.depth = 1};
+                {"mode", required_argument, NULL, 'm'}, {"range", required_argument, NULL, 'r'},
+                {"udp", required_argument, NULL, 'u'}, CLI_LONG_OPTIONS, {0}};
         struct get_options o = {.fetch.mode = -1};
-        struct objmapper *om;
+        struct objmapper *om = NULL;
         int c, r, status = CLI_OK;
 
         while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
@@ -305,13 +337,13 @@ int cmd_cat(struct cli *cli, int argc, char **argv)
                 o.fetch.mode = fetch_default_mode(cli);
         if (optind == argc)
                 return cli_usage("cat takes at least one URI");
-        if ((r = cli_connect(cli, &connect_options, &om)))
+        if ((r = check_udp(&o)) || (r = connect_to(cli, &o, &om)))
                 return r;
         for (int i = optind; i < argc; i++) {
                 o.fetch.uri = argv[i];
                 if ((r = copy_out(om, &o.fetch)))
                         status = r;
         }
-        objmapper_free(om);
+        disconnect(&o, om);
         return status;
 }

@@ -80,11 +80,24 @@ static int fetch_fd(struct objmapper *om, struct transfer *t)
         return r;
 }
 
+static int fetch_datagram(struct transfer *t)
+{
+        struct objmapper_object object;
+        char buf[OBJMAPPER_UDP_MAX];
+        ssize_t n = objmapper_udp_get(t->f->udp, t->f->uri, buf, sizeof(buf), &object);
+
+        return n < 0 ? (int)n : on_piece(t, &object, 0, buf, (size_t)n);
+}
+
 int fetch(struct objmapper *om, struct fetch *f, int to)
 {
         struct transfer t = {.f = f, .to = to};
-        int r = f->mode == OBJMAPPER_MODE_FD ? fetch_fd(om, &t) : fetch_body(om, &t);
+        int r;
 
+        if (f->udp)
+                r = fetch_datagram(&t);
+        else
+                r = f->mode == OBJMAPPER_MODE_FD ? fetch_fd(om, &t) : fetch_body(om, &t);
         progress_end(&t.progress);
         return r;
 }

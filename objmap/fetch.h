@@ -10,6 +10,7 @@
 
 struct fetch {
         const char *uri;
+        struct objmapper_udp *udp; /* not NULL: by datagram, the whole object */
         int mode;                /* enum objmapper_mode */
         uint64_t offset, length; /* length 0: to the end */
         uint64_t version;        /* not 0: of this version only, and with a byte at the offset or ending there */
@@ -18,7 +19,10 @@ struct fetch {
         bool at_target;          /* set: what failed was writing */
 };
 
-/* 0, -ESTALE: not that version, or it changed meanwhile; what @f->begin returned; or another negative errno. */
+/*
+ * @om is not used with f->udp. 0, -ESTALE: not that version, or it changed meanwhile; what @f->begin returned; or
+ * another negative errno.
+ */
 int fetch(struct objmapper *om, struct fetch *f, int to);
 
 /* The mode called @name, or -1. */

@@ -24,6 +24,7 @@ enum config_model {
 enum config_transport {
         CONFIG_TRANSPORT_UNIX,
         CONFIG_TRANSPORT_TCP,
+        CONFIG_TRANSPORT_UDP,
 };
 
 struct config_listen {

@@ -2,6 +2,7 @@
 #include "config_entries.h"
 #include "config_build.h"
 #include "transport/inet.h"
+#include "transport/udp_address.h"
 #include "units.h"
 #include <errno.h>
 #include <grp.h>
@@ -74,6 +75,7 @@ static const struct listen_kind {
 } listen_kinds[] = {
         [CONFIG_TRANSPORT_UNIX] = {"unix", "path", {"path", "mode", "group"}},
         [CONFIG_TRANSPORT_TCP] = {"tcp", "port", {"address", "port"}},
+        [CONFIG_TRANSPORT_UDP] = {"udp", "port", {"address", "port"}},
 };
 
 static int listen_transport(struct config_reader *r, const config_setting_t *s, void *entry)
@@ -84,15 +86,13 @@ static int listen_transport(struct config_reader *r, const config_setting_t *s, 
 
         if (e < 0)
                 return e;
-        if (strcmp(text, "udp") == 0)
-                return config_reader_fail(r, s, "\"%s\" is not supported by this version", text);
         for (size_t i = 0; i < objm_array_len(listen_kinds); i++) {
                 if (strcmp(text, listen_kinds[i].word) == 0) {
                         l->transport = (enum config_transport)i;
                         return 0;
                 }
         }
-        return config_reader_fail(r, s, "must be \"unix\" or \"tcp\"");
+        return config_reader_fail(r, s, "must be \"unix\", \"tcp\" or \"udp\"");
 }
 
 static int listen_path(struct config_reader *r, const config_setting_t *s, void *entry)
@@ -184,6 +184,19 @@ static int check_kind(struct config_reader *r, const config_setting_t *group, co
         return 0;
 }
 
+/* Datagrams are taken at one address only: so nothing that was sent to many is answered, and from the address asked. */
+static int check_single(struct config_reader *r, const config_setting_t *group, const struct config_listen *l)
+{
+        struct objm_inet addr;
+
+        if (l->transport != CONFIG_TRANSPORT_UDP || !l->address)
+                return 0;
+        if (objm_inet_parse(l->address, l->port, &addr) == 0 && objm_udp_address_is_unicast(&addr))
+                return 0;
+        return config_reader_fail(r, config_setting_get_member(group, "address"),
+                                  "must be one address of this machine, not \"%s\"", l->address);
+}
+
 /* Port 0 is another one each time. */
 static bool same_place(const struct config_listen *a, const struct config_listen *b)
 {
@@ -204,6 +217,8 @@ static int check_listen(struct config_reader *r, const config_setting_t *group)
         const char *file = config_setting_source_file(group);
         int e = check_kind(r, group, l);
 
+        if (e == 0)
+                e = check_single(r, group, l);
         if (e < 0)
                 return e;
         if (asprintf(&l->origin, "%s:%u", file ? file : r->path, (unsigned)config_setting_source_line(group)) < 0) {

@@ -133,6 +133,15 @@ static int prepare(struct daemon *d)
         return objm_loop_add(&d->loop, &d->signals);
 }
 
+static int serve_datagrams(struct daemon *d)
+{
+        int r = server_serve_datagrams(d->server, d->sockets.datagrams, d->sockets.n_datagrams);
+
+        if (r < 0)
+                log_line(LOG_ERR, "cannot answer datagrams: %s", strerror(-r));
+        return r;
+}
+
 /* Takes @config. */
 static int start(struct daemon *d, struct config *config)
 {
@@ -156,6 +165,8 @@ static int start(struct daemon *d, struct config *config)
         if (r < 0)
                 log_line(LOG_ERR, "cannot accept: %s", strerror(-r));
         else
+                r = serve_datagrams(d);
+        if (r == 0)
                 sockets_log(&d->sockets);
         return r;
 }

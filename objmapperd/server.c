@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "objmapperd/datagram.h"
 #include "objmapperd/hello.h"
 #include "objmapperd/listener.h"
 #include "objmapperd/log.h"
@@ -245,6 +246,7 @@ void server_drain(struct server *s, int interrupt_fd)
 
         listener_stop(s->listener);
         s->listener = NULL;
+        datagram_stop(s->datagram);
         pthread_mutex_lock(&s->workers_lock);
         atomic_store(&s->draining, true);
         pthread_mutex_unlock(&s->workers_lock);
@@ -256,6 +258,7 @@ void server_drain(struct server *s, int interrupt_fd)
 static void stop_threads(struct server *s)
 {
         listener_stop(s->listener);
+        datagram_stop(s->datagram);
         for_each_worker(s, worker_stop_locked);
         for (size_t i = 0; i < s->n_fixed; i++)
                 worker_join(s->fixed[i]);
@@ -273,6 +276,7 @@ static void release(struct server *s)
         for (size_t i = 0; i < s->n_fixed; i++)
                 worker_free(s->fixed[i]);
         free(s->fixed);
+        datagram_free(s->datagram);
         if (snap) {
                 objm_store_free(snap->store);
                 snapshot_free(&snap->retired);
@@ -320,4 +324,9 @@ int server_new(struct config *config, size_t *ret_bad, struct server **ret)
 int server_listen(struct server *s, const struct listening *listeners, size_t n)
 {
         return listener_start(s, listeners, n, &s->listener);
+}
+
+int server_serve_datagrams(struct server *s, const int *fds, size_t n)
+{
+        return n ? datagram_start(s, fds, n, &s->datagram) : 0;
 }

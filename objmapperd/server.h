@@ -18,6 +18,7 @@
 struct worker;
 struct listener;
 struct listening;
+struct datagram;
 
 struct server {
         _Atomic(struct snapshot *) snapshot;
@@ -27,6 +28,7 @@ struct server {
         struct objm_spawner *reapers; /* free what a reload has replaced */
         const struct objm_model *model;
         struct listener *listener;
+        struct datagram *datagram; /* NULL: no such sockets */
         struct worker **fixed; /* the workers of OBJM_PLACE_SHARED; const after start */
         size_t n_fixed;
 
@@ -49,6 +51,9 @@ int server_new(struct config *config, size_t *ret_bad, struct server **ret) objm
 
 /* Begins to accept on @n listeners, which stay the caller's. */
 int server_listen(struct server *s, const struct listening *listeners, size_t n) objm_must_check;
+
+/* Begins to answer datagrams on @n sockets, which stay the caller's. None is fine. */
+int server_serve_datagrams(struct server *s, const int *fds, size_t n) objm_must_check;
 
 /* Swaps in @config, which it takes on success; what needs a restart (threads, sockets) stays as it is. */
 int server_reload(struct server *s, struct config *config, size_t *ret_bad) objm_must_check;

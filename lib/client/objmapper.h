@@ -162,6 +162,22 @@ int objmapper_timeout(const struct objmapper *om);
 unsigned objmapper_generation(const struct objmapper *om);
 
 /*
+ * Small objects by datagram, from a server that is configured for UDP: @address is "ADDRESS:PORT" or "[ADDRESS]:PORT",
+ * in digits. No connection is made: connect() returns -EINVAL for what is no address, or what socket(2) and connect(2)
+ * say. get() copies an object, at most @n bytes of it, to @buf and returns how many; ret->size says how many there are,
+ * OBJMAPPER_UDP_MAX at most. @ret may be NULL; ret->fd is -1. It sends the request again, at growing intervals, until
+ * there is an answer or the timeout (ms; 0: 2000; -1: none) is over: -ETIMEDOUT, or -ECONNREFUSED if nobody listens
+ * there. -EMSGSIZE: the object or the URI does not fit in a datagram: use a stream. Other errors are those of
+ * objmapper_get(). A handle belongs to one thread at a time and is not for both sides of a fork(2).
+ */
+#define OBJMAPPER_UDP_MAX 1200
+
+struct objmapper_udp;
+int objmapper_udp_connect(const char *address, int timeout_ms, struct objmapper_udp **ret);
+void objmapper_udp_free(struct objmapper_udp *u);
+ssize_t objmapper_udp_get(struct objmapper_udp *u, const char *uri, void *buf, size_t n, struct objmapper_object *ret);
+
+/*
  * Helpers over a descriptor. read_all() fills up to @n bytes from @offset by pread(2) and returns how many (less only
  * at the end). map() maps the whole object, as long as it is now, read-only; *ret is NULL with length 0 for an empty
  * one. Reading a mapping of an object that is truncated in place raises SIGBUS: map only what is replaced by rename.

@@ -40,14 +40,17 @@ def check_config(path):
 
 class Daemon:
     """@config is libconfig text; @exports maps prefixes to directories and goes on the command line, as @args do. With
-    @tcp, an address, it listens there too, and connect() goes there."""
+    @tcp, an address, it listens there too, and connect() goes there. With @udp, addresses or pairs with a port, it takes
+    datagrams there; self.udp is what became of them, with ports."""
 
-    def __init__(self, directory, exports=None, *args, config="", nofile=None, uid=None, socket_path=None, tcp=None):
+    def __init__(self, directory, exports=None, *args, config="", nofile=None, uid=None, socket_path=None, tcp=None,
+                 udp=()):
         self.dir = pathlib.Path(directory)
         self.config, self.log_path = self.dir / "objmapperd.conf", self.dir / "log"
         self.socket = str(socket_path or self.dir / "sock")
-        self.config.write_text(config)
-        self.argv = [str(BIN if uid is None else self.copy_of_binary()), "--config", str(self.config), "--foreground", "--socket", self.socket]
+        self.config.write_text(config + (self.listen(udp) if udp else ""))
+        self.argv = [str(BIN if uid is None else self.copy_of_binary()), "--config", str(self.config), "--foreground"]
+        self.argv += [] if udp else ["--socket", self.socket]
         for prefix, path in (exports or {}).items():
             self.argv += ["--export", f"{prefix}={path}"]
         self.argv += args
@@ -57,6 +60,18 @@ class Daemon:
         self.nofile, self.uid = nofile, uid
         self.proc, self.baseline, self.stopped = None, None, False
         self.start()
+
+    def listen(self, udp):
+        """The list for a configuration; --socket would replace it."""
+        pairs = [(a, 0) if isinstance(a, str) else a for a in udp]
+        others = "".join(f', {{ transport = "udp"; address = "{a}"; port = {port}; }}' for a, port in pairs)
+        return f'listen = ( {{ transport = "unix"; path = "{self.socket}"; }}{others} );\n'
+
+    @property
+    def udp(self):
+        """Of the last start."""
+        log = self.log()[self.log_at_start :]
+        return [(a, int(port)) for a, port in re.findall(r"listening on udp://\[?([^]\n]*?)\]?:(\d+)\n", log)]
 
     def copy_of_binary(self):
         """Another user need not be able to look into the build directory."""
@@ -71,6 +86,7 @@ class Daemon:
         suppressions = shutil.copy(HERE / "tsan.supp", self.dir)  # TSAN_OPTIONS takes no path with a blank in it
         env = {"TSAN_OPTIONS": f"suppressions={suppressions}", **os.environ}
         with open(self.log_path, "ab") as log:
+            self.log_at_start = log.tell()
             self.proc = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                          preexec_fn=self.limit, env=env, **who)
         try:

@@ -228,3 +228,72 @@ def response_decode(buf, at=0):
         return None
     raw = bytes(buf[at + 40 : at + 40 + length])
     return Response(status, op, mode, n_fds, rid, flags, size, version, body_len, raw), 40 + length
+
+
+# ---- datagrams -------------------------------------------------------------------------------------------------------
+
+UDP_HEADER, UDP_MAX = 20, 1200
+UDP_STREAM = 1
+
+
+class UdpRequest(NamedTuple):
+    op: int = GET
+    mode: int = COPY
+    id: int = 0
+    cookie: int = 0
+    uri: bytes = b""
+    padding: int = 0
+    status: int = OK
+
+
+class UdpResponse(NamedTuple):
+    status: int
+    bare: bool
+    flags: int
+    id: int
+    cookie: int
+    metadata: bytes = b""
+    body: bytes = b""
+
+
+def udp_request_encode(r):
+    v1 = b"" if r.op == PING else v1_request_encode(V1Request(r.mode, r.uri))
+    return struct.pack(">4sBBHIQ", b"OBJQ", 1, r.op, 0, r.id, r.cookie) + v1 + bytes(r.padding)
+
+
+def udp_request_decode(buf):
+    if not UDP_HEADER <= len(buf) <= UDP_MAX or buf[:4] != b"OBJQ":
+        raise Bad(PROTOCOL)
+    version, op, _, ident, cookie = struct.unpack_from(">BBHIQ", buf, 4)
+    rest = len(buf) - UDP_HEADER
+    if version != 1:
+        return UdpRequest(0, 0, ident, padding=rest, status=VERSION), len(buf)
+    if op not in (GET, STAT):
+        return UdpRequest(op, 0, ident, cookie, padding=rest, status=OK if op == PING else UNSUPPORTED), len(buf)
+    try:
+        v1 = v1_request_decode(buf[UDP_HEADER:])
+    except Bad as e:
+        if e.status != INVALID_MODE:
+            raise
+        return UdpRequest(op, 0, ident, cookie, padding=rest, status=INVALID_MODE), len(buf)
+    if v1 is None:
+        raise Bad(PROTOCOL)
+    request, used = v1
+    return UdpRequest(op, request.mode, ident, cookie, request.uri, rest - used, request.status), len(buf)
+
+
+def udp_response_encode(r):
+    v1 = b"" if r.bare else v1_response_encode(V1Response(r.status, len(r.body), r.metadata)) + r.body
+    return struct.pack(">4sBBHIQ", b"OBJA", 1, r.status, r.flags, r.id, r.cookie) + v1
+
+
+def udp_response_decode(buf):
+    if not UDP_HEADER <= len(buf) <= UDP_MAX or buf[:5] != b"OBJA\x01":
+        raise Bad(PROTOCOL)
+    head = struct.unpack_from(">BHIQ", buf, 5)
+    if len(buf) == UDP_HEADER:
+        return UdpResponse(head[0], True, *head[1:]), len(buf)
+    v1 = v1_response_decode(buf, UDP_HEADER)
+    if v1 is None or v1[0].status != head[0] or v1[0].content_len != len(buf) - UDP_HEADER - v1[1]:
+        raise Bad(PROTOCOL)
+    return UdpResponse(head[0], False, *head[1:], v1[0].metadata, bytes(buf[UDP_HEADER + v1[1] :])), len(buf)

@@ -251,7 +251,33 @@ static void later_features_are_not_taken_silently(void **state)
 
         for (size_t i = 0; i < objm_array_len(on); i++)
                 refused(on[i], "1: ", "is not supported by this version");
-        refused("listen = ( { transport = \"udp\"; path = \"/x\"; } );", "1: listen[0].transport:", "not supported");
+}
+
+static void udp_sockets_have_address_and_port(void **state)
+{
+        struct config *c = accepted("listen = ( { transport = \"udp\"; port = 9998; },\n"
+                                    "{ transport = \"udp\"; port = 0; address = \"::1\"; },\n"
+                                    "{ address = \"::1\"; port = 0; transport = \"udp\"; } );\n");
+
+        assert_int_equal(c->n_listen, 3);
+        assert_int_equal(c->listen[0].transport, CONFIG_TRANSPORT_UDP);
+        assert_string_equal(config_listen_address(&c->listen[0]), "127.0.0.1");
+        assert_int_equal(c->listen[0].port, 9998);
+        assert_string_equal(c->listen[1].address, "::1");
+        assert_int_equal(c->listen[1].port, 0);
+        config_free(c);
+#define UDP "listen = ( { transport = \"udp\"; "
+        refused(UDP "} );", "1: listen[0]:", "has no port");
+        refused(UDP "port = 65536; } );", "1: listen[0].port:", "65535");
+        refused(UDP "port = -1; } );", "1: listen[0].port:", "65535");
+        refused(UDP "port = \"9998\"; } );", "1: listen[0].port:", "integer");
+        refused(UDP "port = 1; path = \"/x\"; } );", "1: listen[0].path:", "does not go with");
+        refused(UDP "port = 1; mode = \"0600\"; } );", "1: listen[0].mode:", "does not go with");
+        refused(UDP "port = 1; address = \"localhost\"; } );", "1: listen[0].address:", "in numbers");
+        refused(UDP "port = 1; address = \"0.0.0.0\"; } );", "1: listen[0].address:", "one address");
+        refused(UDP "port = 1; address = \"::\"; } );", "1: listen[0].address:", "one address");
+        refused(UDP "port = 1; address = \"224.0.0.1\"; } );", "1: listen[0].address:", "one address");
+        refused(UDP "port = 1; },\n{ transport = \"udp\"; port = 1; } );", "2: listen[1]:", "second time");
 }
 
 static void bad_listen_entries_are_named(void **state)
@@ -572,6 +598,7 @@ int main(void)
                 cmocka_unit_test(later_features_are_not_taken_silently),
                 cmocka_unit_test(bad_tcp_entries_are_named),
                 cmocka_unit_test(tcp_entries_are_taken),
+                cmocka_unit_test(udp_sockets_have_address_and_port),
                 cmocka_unit_test(bad_listen_entries_are_named),
                 cmocka_unit_test(bad_exports_are_named),
                 cmocka_unit_test(integers_over_32_bits_do_not_wrap),
