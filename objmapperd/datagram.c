@@ -94,7 +94,7 @@ static bool start_cold(struct datagram *d, int sock, const struct objm_inet *pee
                 memcpy(c->uri, a->rq.uri, a->rq.uri_len);
         c->ask.rq.uri = c->uri;
         atomic_fetch_add_explicit(&d->n_cold, 1, memory_order_relaxed);
-        if (objm_pool_submit(d->server->pool, &c->job, OBJM_LANE_REQUEST) == 0)
+        if (objm_pool_submit(d->server->pool, &c->job, OBJM_LANE_COLD) == 0)
                 return true;
         atomic_fetch_sub_explicit(&d->n_cold, 1, memory_order_relaxed);
         free(c);
