@@ -136,7 +136,7 @@ static void background_takes_half_at_most(void **state)
 static void one_thread_is_left_to_requests(void **state)
 {
         struct fixture f = fixture_new(4, 100);
-        struct job slow[8], request;
+        struct job slow[8], request[20];
         sem_t quiet;
 
         sem_init(&quiet, 0, 0);
@@ -149,8 +149,8 @@ static void one_thread_is_left_to_requests(void **state)
         for (int i = 0; i < 3; i++)
                 sem_wait(&quiet);
         for (int i = 0; i < 20; i++) {
-                request = job_new(&f, false);
-                assert_int_equal(objm_pool_submit(f.p, &request.job, OBJM_LANE_REQUEST), 0);
+                request[i] = job_new(&f, false);
+                assert_int_equal(objm_pool_submit(f.p, &request[i].job, OBJM_LANE_REQUEST), 0);
                 sem_wait(&f.running);
         }
         assert_int_equal(sem_trywait(&quiet), -1);
