@@ -39,7 +39,7 @@ else ifeq ($(MODE),debug)
   MODE_CFLAGS := -O0
 else ifeq ($(MODE),asan)
   SANITIZE    := -fsanitize=address,undefined -fno-sanitize-recover=all
-  MODE_CFLAGS := -O1 -fno-omit-frame-pointer
+  MODE_CFLAGS := -O1 -fno-omit-frame-pointer -ftrivial-auto-var-init=pattern
 else ifeq ($(MODE),tsan)
   SANITIZE    := -fsanitize=thread
   MODE_CFLAGS := -O1 -fno-omit-frame-pointer

@@ -82,6 +82,7 @@ static void describe(const struct connection *c, const struct reply *r, struct o
 {
         body->fd = r->fd;
         body->splice = r->mode == OBJM_MODE_SPLICE;
+        body->nowait = body->probed = false;
         body->at = r->body_at;
         body->left = r->body_len;
         body->head_len = (uint8_t)c->dialect->encode(body->head, sizeof(body->head), r);
