@@ -45,7 +45,7 @@ static ssize_t read_some(int fd, bool nowait, void *buf, size_t len, uint64_t at
 #define SYS_cachestat 451 /* the same on all architectures that glibc runs on but alpha */
 #endif
 
-/* @len > 0. 1, 0, or -1: the kernel does not say. */
+/* @len > 0. 1, 0, or -1: the kernel does not say. Pages count from when they begin to be read. */
 static int in_page_cache(int fd, uint64_t at, uint64_t len)
 {
         uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), pages = (at + len - 1) / page - at / page + 1;
@@ -59,6 +59,28 @@ static int in_page_cache(int fd, uint64_t at, uint64_t len)
         if (syscall(SYS_cachestat, fd, &range, &stat, 0) < 0)
                 return -1;
         return stat.cached >= pages;
+}
+
+/* Has the byte at @at been read? 1, 0, or -1: the file system does not say. */
+static int is_read(int fd, uint64_t at)
+{
+        char byte;
+        struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+        ssize_t n = preadv2(fd, &iov, 1, (off_t)at, RWF_NOWAIT);
+
+        return n < 0 && errno == EOPNOTSUPP ? -1 : n == 1;
+}
+
+/* As in_page_cache(), and neither end is still being read. -1: one of the two did not say. */
+static int at_hand(int fd, uint64_t at, uint64_t len)
+{
+        int known = in_page_cache(fd, at, len), first, last;
+
+        if (known <= 0)
+                return known;
+        first = is_read(fd, at);
+        last = is_read(fd, at + len - 1);
+        return first && last ? (first < last ? first : last) : 0;
 }
 
 static size_t smaller(uint64_t a, size_t b)
@@ -123,7 +145,7 @@ static bool probe(struct objm_body *b, size_t len, uint8_t *buf, size_t cap)
 
 static bool cached(struct objm_body *b, size_t len, void *buf, size_t cap)
 {
-        int known = in_page_cache(b->fd, b->at, len);
+        int known = at_hand(b->fd, b->at, len);
 
         return known < 0 ? probe(b, len, buf, cap) : known;
 }
@@ -154,7 +176,7 @@ int objm_body_send(struct objm_body *b, int sock, size_t quantum, void *buf, siz
 
 bool objm_body_cached(const struct objm_body *b)
 {
-        return !b->left || in_page_cache(b->fd, b->at, b->left) > 0;
+        return !b->left || at_hand(b->fd, b->at, b->left) > 0;
 }
 
 void objm_body_deinit(struct objm_body *b)

@@ -40,8 +40,9 @@ enum {
 int objm_body_send(struct objm_body *b, int sock, size_t quantum, void *buf, size_t cap) objm_must_check;
 
 /*
- * True when all of the range is known to be in the page cache, so that reading it will not wait. Asks cachestat(2),
- * which came with Linux 6.5 and, on Linux 6.18, answers only those who own the file or may write it.
+ * True when all of the range is known to be in the page cache and neither end is still being read, so that reading it
+ * will not wait. Asks cachestat(2), which came with Linux 6.5 and, on Linux 6.18, answers only those who own the file
+ * or may write it.
  */
 bool objm_body_cached(const struct objm_body *b);
 

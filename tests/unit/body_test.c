@@ -336,6 +336,24 @@ static void nor_what_is_another_users(void **state)
         }
 }
 
+/* The kernel counts a page as cached from when it begins to be read. */
+static void what_is_still_being_read_is_not_cached(void **state)
+{
+        struct iovec iov = {.iov_base = buf, .iov_len = 1};
+        int fd = evicted_file(FILE_MAX);
+        struct objm_body b = new_body(true, fd, 40, 0, CAP);
+
+        for (int i = 0; fd >= 0 && i < 50; i++) {
+                assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+                assert_int_equal(posix_fadvise(fd, 0, CAP, POSIX_FADV_WILLNEED), 0);
+                if (objm_body_cached(&b)) {
+                        assert_int_equal(preadv2(fd, &iov, 1, 0, RWF_NOWAIT), 1);
+                        assert_int_equal(preadv2(fd, &iov, 1, CAP - 1, RWF_NOWAIT), 1);
+                }
+        }
+        objm_body_deinit(&b);
+}
+
 static void check_cached(bool splice)
 {
         struct pair p = new_pair(QUANTUM);
@@ -386,6 +404,7 @@ int main(void)
                 counted_test(what_cannot_be_read_is_an_error),
                 counted_test(what_is_not_cached_is_not_waited_for),
                 counted_test(nor_what_is_another_users),
+                counted_test(what_is_still_being_read_is_not_cached),
                 counted_test(what_is_cached_goes_without_waiting),
                 counted_test(anything_arrives_as_it_is),
         };
