@@ -34,6 +34,7 @@ bool objm_spin_begin(struct objm_spin *s)
                 return false;
         if (s->skip) {
                 s->skip--;
+                s->sampled++;
                 return false;
         }
         s->start = s->last = objm_clock_ns();
@@ -69,14 +70,15 @@ static bool displaced(struct objm_spin *s)
 {
         struct rusage ru;
         long before = s->switches;
+        uint32_t occasions = ++s->sampled;
 
-        if (++s->sampled < SAMPLE)
+        if (occasions < SAMPLE)
                 return false;
         s->sampled = 0;
         if (getrusage(RUSAGE_THREAD, &ru) < 0)
                 return false;
         s->switches = ru.ru_nivcsw;
-        return ru.ru_nivcsw - before >= SAMPLE / 4;
+        return ru.ru_nivcsw - before >= occasions / 4; /* of those passed by too: what happened then counts as well */
 }
 
 static void on_failure(struct objm_spin *s)
