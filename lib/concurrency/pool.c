@@ -38,6 +38,7 @@ struct objm_pool {
         size_t max_queue;
         unsigned limited, max_limited; /* threads in jobs of lanes with a limit, and how many may be */
         bool cold_first;               /* cold jobs and requests take turns */
+        bool background_next;          /* and so do, when there are no requests, cold jobs and the background */
         bool stopped;
         struct objm_qsbr *qsbr;
         char name[12];
@@ -81,17 +82,20 @@ static bool may_run_locked(const struct objm_pool *p, enum objm_pool_lane lane)
 
 static struct objm_job *next_job_locked(struct objm_pool *p, enum objm_pool_lane *ret_lane)
 {
-        const enum objm_pool_lane order[2][N_LANES] = {
+        const enum objm_pool_lane order[3][N_LANES] = {
                 {OBJM_LANE_REQUEST, OBJM_LANE_COLD, OBJM_LANE_BACKGROUND},
                 {OBJM_LANE_COLD, OBJM_LANE_REQUEST, OBJM_LANE_BACKGROUND},
+                {OBJM_LANE_REQUEST, OBJM_LANE_BACKGROUND, OBJM_LANE_COLD},
         };
+        unsigned turn = p->cold_first ? 1 : p->background_next ? 2 : 0;
 
         for (unsigned i = 0; i < N_LANES; i++) {
-                enum objm_pool_lane lane = order[p->cold_first][i];
+                enum objm_pool_lane lane = order[turn][i];
 
                 if (!may_run_locked(p, lane))
                         continue;
                 p->cold_first = lane == OBJM_LANE_REQUEST;
+                p->background_next = lane == OBJM_LANE_COLD;
                 if (lane != OBJM_LANE_REQUEST) {
                         p->lane[lane].running++;
                         p->limited++;

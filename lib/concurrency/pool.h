@@ -4,9 +4,10 @@
 /*
  * The blocking pool: a fixed number of threads for work that may wait for a disk, but never for a client: a job that
  * has to wait for a socket leaves its thread and comes back when the socket is ready. Three lanes. Requests; what will
- * wait for a disk, which takes turns with them; and scans and the like in the background. The last two get at most half
- * of the threads each and together all but one (if there is only one, that one), so that they never hold up a request
- * for longer than one of their own slices. Background work that is long cuts itself into jobs.
+ * wait for a disk, which takes turns with them; and scans and the like in the background, which wait for the requests
+ * and take turns with what waits for a disk. The last two get at most half of the threads each and together all but one
+ * (if there is only one, that one), so that they never hold up a request for longer than one of their own slices.
+ * Background work that is long cuts itself into jobs.
  */
 #include "base/attr.h"
 #include "concurrency/qsbr.h"

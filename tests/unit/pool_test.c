@@ -184,6 +184,28 @@ static void cold_jobs_and_requests_take_turns(void **state)
         fixture_free(&f);
 }
 
+static void cold_jobs_and_the_background_take_turns(void **state)
+{
+        struct fixture f = fixture_new(1, 100);
+        struct job first = job_new(&f, true), cold[10], background[5];
+
+        assert_int_equal(objm_pool_submit(f.p, &first.job, OBJM_LANE_REQUEST), 0);
+        sem_wait(&f.running);
+        for (int i = 0; i < 10; i++) {
+                cold[i] = job_new(&f, false);
+                assert_int_equal(objm_pool_submit(f.p, &cold[i].job, OBJM_LANE_COLD), 0);
+        }
+        for (int i = 0; i < 5; i++) {
+                background[i] = job_new(&f, false);
+                assert_int_equal(objm_pool_submit(f.p, &background[i].job, OBJM_LANE_BACKGROUND), 0);
+        }
+        sem_post(&f.go);
+        objm_pool_stop(f.p);
+        for (int i = 0; i < 5; i++)
+                assert_int_equal(background[i].order, 2 * i + 2);
+        fixture_free(&f);
+}
+
 static void requests_go_first(void **state)
 {
         struct fixture f = fixture_new(1, 100);
@@ -332,6 +354,7 @@ int main(void)
                 cmocka_unit_test(background_takes_half_at_most),
                 cmocka_unit_test(one_thread_is_left_to_requests),
                 cmocka_unit_test(cold_jobs_and_requests_take_turns),
+                cmocka_unit_test(cold_jobs_and_the_background_take_turns),
                 cmocka_unit_test(requests_go_first),
                 cmocka_unit_test(refuses_after_stop),
                 cmocka_unit_test(many_may_submit_at_once),
