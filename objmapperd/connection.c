@@ -85,6 +85,8 @@ void connection_close(struct connection *c)
         objm_loop_remove(&w->loop, &c->source);
         if (c->tcp)
                 leave_tcp(c);
+        if (c->sndbuf == CONNECTION_SNDBUF_WIDE)
+                server_count_wide(w->server, -1);
         c->source.fd = objm_fd_close(c->source.fd);
         objm_outq_deinit(&c->out);
         (void)over_budget(c);
@@ -237,13 +239,28 @@ void connection_on_return(struct connection *c, int result, struct reply *reply)
         settle(c, true);
 }
 
-void connection_set_sndbuf(struct connection *c, uint32_t bytes)
+static void set_sndbuf(struct connection *c, uint32_t bytes)
 {
-        int size = (int)bytes;
+        int size = (int)bytes, more_wide = (bytes == CONNECTION_SNDBUF_WIDE) - (c->sndbuf == CONNECTION_SNDBUF_WIDE);
 
-        if (c->sndbuf != bytes && !c->tcp)
-                (void)setsockopt(c->source.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+        if (bytes == c->sndbuf || c->tcp)
+                return;
+        (void)setsockopt(c->source.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+        if (more_wide)
+                server_count_wide(c->worker->server, more_wide);
         c->sndbuf = bytes;
+}
+
+void connection_for_fds(struct connection *c)
+{
+        set_sndbuf(c, CONNECTION_SNDBUF);
+}
+
+void connection_for_bodies(struct connection *c)
+{
+        bool wide = c->sndbuf == CONNECTION_SNDBUF_WIDE || !server_wide_over(c->worker->server);
+
+        set_sndbuf(c, wide ? CONNECTION_SNDBUF_WIDE : CONNECTION_SNDBUF_MANY);
 }
 
 void connection_expire(struct connection *c)

@@ -20,9 +20,13 @@
 #define CONNECTION_SNDBUF    2304
 #define CONNECTION_BATCH_MAX 112
 
-/* The same for bodies, in which nothing but bytes is in flight: for few of them, and for each of many. */
+/*
+ * The same for bodies, in which nothing but bytes is in flight. What is unread is the kernel's memory: the large one is
+ * for so many connections at a time, the others get the smaller one.
+ */
 #define CONNECTION_SNDBUF_WIDE (256 * 1024)
 #define CONNECTION_SNDBUF_MANY (64 * 1024)
+#define CONNECTION_WIDE_MAX    128
 
 /* Requests of one connection that may be with the pool at a time. */
 #define CONNECTION_JOBS_MAX 16
@@ -83,8 +87,9 @@ void connection_on_reply(struct connection *c, struct reply *r);
 /* The pool has sent a body (result 0, @r NULL) or failed to, or has a reply of another kind, whose fd is taken. */
 void connection_on_return(struct connection *c, int result, struct reply *r);
 
-/* What the socket's send buffer is to hold, one of CONNECTION_SNDBUF*. TCP has its own for all. */
-void connection_set_sndbuf(struct connection *c, uint32_t bytes);
+/* What comes next of it: sets the socket's send buffer. TCP has one for all. */
+void connection_for_fds(struct connection *c);
+void connection_for_bodies(struct connection *c);
 
 /* What it waited for has not come in time. */
 void connection_expire(struct connection *c);

@@ -107,9 +107,9 @@ static void flush(struct connection *c, struct stretch *s)
         int r;
 
         if (b->n_fds)
-                connection_set_sndbuf(c, CONNECTION_SNDBUF);
+                connection_for_fds(c);
         else if (s->bodies)
-                transfer_set_sndbuf(c);
+                connection_for_bodies(c);
         r = s->replies ? c->dialect->send(b, c->source.fd, &c->out) : 0;
         if (r == 0) {
                 c->served += s->replies;
@@ -332,7 +332,7 @@ static int send_or_queue(struct connection *c)
 
         if (!exchange_unsent(c)) {
                 if (b->n_fds)
-                        connection_set_sndbuf(c, CONNECTION_SNDBUF);
+                        connection_for_fds(c);
                 r = c->dialect->send(b, c->source.fd, &c->out);
         }
         return r == -EAGAIN ? c->dialect->queue(b, &c->out) : r;

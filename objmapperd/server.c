@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "objmapperd/connection.h"
 #include "objmapperd/datagram.h"
 #include "objmapperd/hello.h"
 #include "objmapperd/listener.h"
@@ -207,15 +208,25 @@ bool server_queued_fds_over(const struct server *s)
         return atomic_load_explicit(&s->queued_fds, memory_order_relaxed) > QUEUED_FDS_MAX;
 }
 
-long server_count_bodies(struct server *s, long change)
+void server_count_bodies(struct server *s, long change)
 {
-        return atomic_fetch_add_explicit(&s->bodies, change, memory_order_relaxed) + change;
+        atomic_fetch_add_explicit(&s->bodies, change, memory_order_relaxed);
 }
 
 bool server_bodies_over(const struct server *s)
 {
         return atomic_load_explicit(&s->bodies, memory_order_relaxed) >=
                atomic_load_explicit(&s->max_bodies, memory_order_relaxed);
+}
+
+void server_count_wide(struct server *s, long change)
+{
+        atomic_fetch_add_explicit(&s->wide, change, memory_order_relaxed);
+}
+
+bool server_wide_over(const struct server *s)
+{
+        return atomic_load_explicit(&s->wide, memory_order_relaxed) >= CONNECTION_WIDE_MAX;
 }
 
 /* Pairs with the store of `draining` in server_drain(): of the two, one sees what the other has done. */

@@ -42,6 +42,7 @@ struct server {
         _Alignas(OBJM_CACHE_LINE) atomic_uint n_connections;
         atomic_long queued_fds;
         atomic_long bodies;
+        atomic_long wide;
 };
 
 /*
@@ -71,9 +72,13 @@ void server_count_out(struct server *s);
 void server_count_queued_fds(struct server *s, long change);
 bool server_queued_fds_over(const struct server *s);
 
-/* Objects that are open because the pool sends their bytes. count() returns how many there are now. Any thread. */
-long server_count_bodies(struct server *s, long change);
+/* Objects that are open because the pool sends their bytes. Any thread. */
+void server_count_bodies(struct server *s, long change);
 bool server_bodies_over(const struct server *s);
+
+/* Connections with a large send buffer. Any thread. */
+void server_count_wide(struct server *s, long change);
+bool server_wide_over(const struct server *s);
 
 /* Ends all threads, frees. NULL is fine. */
 void server_free(struct server *s);

@@ -18,7 +18,6 @@
 #define QUANTUM   (256 * 1024)
 #define TURN      16 /* quanta, after which whoever waits for a descriptor has its turn too */
 #define PIECE     (64 * 1024)
-#define FEW       64 /* bodies that may have large buffers */
 #define READAHEAD (128 * 1024) /* below, the kernel's own guess is as good */
 
 enum {
@@ -67,14 +66,6 @@ static void finish(struct transfer *t, struct objm_qsbr_reader *r, int result)
         t->result = result;
         objm_qsbr_online(r);
         objm_loop_post(&t->c->worker->loop, &t->mail);
-}
-
-/* Small buffers when many clients are sent to: most of them do not read, and what is unread is the kernel's memory. */
-void transfer_set_sndbuf(struct connection *c)
-{
-        long bodies = server_count_bodies(c->worker->server, 0);
-
-        connection_set_sndbuf(c, bodies > FEW ? CONNECTION_SNDBUF_MANY : CONNECTION_SNDBUF_WIDE);
 }
 
 /* body->fd is the reply's still. */
@@ -232,7 +223,7 @@ int transfer_start(struct connection *c, const struct request *rq)
         t->cold = true;
         memcpy(t->uri, rq->uri, rq->uri_len);
         t->rq.uri = t->uri;
-        transfer_set_sndbuf(c);
+        connection_for_bodies(c);
         r = lend(c, t);
         if (r < 0)
                 free(t);
@@ -323,7 +314,7 @@ int transfer_send(struct connection *c, struct reply *r)
         size_t sent = 0;
         int e;
 
-        transfer_set_sndbuf(c);
+        connection_for_bodies(c);
         e = send_now(c, r, &sent);
         if (e == UNFINISHED)
                 e = !sent && server_bodies_over(c->worker->server) ? -EBUSY : start_body(c, r, sent);

@@ -25,9 +25,6 @@ enum {
         TRANSFER_LENT = 1,
 };
 
-/* Sets the socket's send buffer for bodies. */
-void transfer_set_sndbuf(struct connection *c);
-
 /* Appends head and body, of TRANSFER_GATHER_MAX bytes at most, to the worker's batch, which has room. False: it would
  * have to wait for the disk. reply->fd stays the caller's. */
 bool transfer_put(struct connection *c, const struct reply *r) objm_must_check;

@@ -421,3 +421,23 @@ def test_reload_with_a_body_under_way(start, large, way):
             assert reload(daemon)
         assert c.take(32 << 20) == large.files["/large"]
         check(c.get("/a.txt", mode=way[1]), b"hello\n")
+
+
+def test_unread_bodies_are_bounded(start, large):
+    """A large buffer for some, a small one for the rest of those that do not read."""
+    daemon = start({"/": large.path})
+    request = p.request_encode(p.Request(p.GET, p.AUTO, uri=b"/s16384"))
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connect(daemon, 3)) for _ in range(200)]
+        for c in clients:
+            c.send(request * 60)
+        sizes = [daemon.settled(lambda c=c: unread(c)) for c in clients]
+        assert sum(n > 200_000 for n in sizes) <= 130 and min(sizes) > 16384
+        clients[0].close()
+        clients[1].take(sizes[1])
+        check(clients[1].reply(), large.files["/s16384"])
+    daemon.at_rest()
+
+
+def unread(c):
+    return struct.unpack("i", fcntl.ioctl(c.sock, termios.FIONREAD, bytes(4)))[0]
