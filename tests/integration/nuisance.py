@@ -123,7 +123,7 @@ KINDS = {f.__name__: f for f in (random_bytes, huge_lengths, half_requests, byte
 
 def main(kind, path, seconds, control=None):
     events = KINDS[kind](path, control)
-    for _ in range(64):
+    for _ in range(16):
         next(events)
     print("ready", flush=True)
     began = time.monotonic()
