@@ -10,7 +10,7 @@
 #define SCORE_PAYS  (SCORE_MAX / 2)
 #define BACKOFF_MAX 1024
 #define PENALTY_MIN 512
-#define PENALTY_MAX 65536
+#define PENALTY_MAX 16384
 #define CALM        4096  /* occasions without a preemption after which the next one counts as the first */
 #define SAMPLE      64    /* occasions between two looks at how often the kernel has switched */
 #define GAP_NS      12000 /* a look takes a microsecond; after this long the thread was not on its CPU */

@@ -23,8 +23,8 @@ from test_bodies import (  # noqa: F401 (fixtures, and tests that run again)
     test_if_version, test_large, test_last_request_of_a_connection, test_pool_of_one_takes_turns, test_ranges,
     test_second_signal_cuts_a_stalled_body, test_tiny_queue_refuses_but_answers, way)
 from test_bodies_hostile import (  # noqa: F401
-    BAD, OBJECTS, Tricklers, ask_and_stop, ended, get_copy, get_fd, marked, rate, test_overwritten_on_the_way,
-    test_reload_with_a_body_under_way,
+    BAD, OBJECTS, PATIENT, Tricklers, ask_and_stop, ended, get_copy, get_fd, marked, rate,
+    test_overwritten_on_the_way, test_reload_with_a_body_under_way,
     test_replaced_or_removed_on_the_way, test_small_bodies_for_a_client_that_does_not_read,
     test_stalled_and_trickling_clients_end, test_stalled_clients_cost_no_cpu,
     test_stalled_clients_leave_descriptors_for_the_others, test_truncated_on_the_way,
@@ -39,6 +39,10 @@ UNSENT = 192 << 10  # bytes that may wait for a client that does not read, objma
 def start(start):
     """Daemons that listen on TCP as well, to which their clients connect."""
     return lambda exports=None, *args, **kw: start(exports, *args, **{"tcp": HOST, **kw})
+
+
+# Of the tests that take seconds: each version and each mode once.
+ONE_OF_EACH = pytest.mark.parametrize("way", [(1, p.COPY), (3, p.SPLICE)], indirect=True, ids=["v1-2", "v3-3"])
 
 
 @pytest.fixture(params=[1, 3], ids=["v1", "v3"])
@@ -188,6 +192,7 @@ def daemon_side(daemon):
             if line[1].endswith(local) and line[3] not in (LISTEN, TIME_WAIT)]
 
 
+@ONE_OF_EACH
 def test_stalled_clients_hold_little_and_leave_nothing(start, large, way):
     daemon = start({"/": large.path}, config='timeouts = { request = "2s"; };\n')
     with contextlib.ExitStack() as stack:
@@ -228,9 +233,10 @@ class Local:
         return V1(self.daemon.socket)
 
 
+@ONE_OF_EACH
 @pytest.mark.timing
 def test_stalled_and_trickling_clients_cost_the_others_little(start, large, way):
-    daemon = start({"/": large.path}, "--copy-pool-size", "4", config='timeouts = { request = "60s"; };\n')
+    daemon = start({"/": large.path}, "--copy-pool-size", "4", config=PATIENT)
     rate(daemon, get_copy)
     memory, alone, beside = daemon.anon_kb(), [], []
     for _ in range(3):

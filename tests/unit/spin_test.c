@@ -142,7 +142,7 @@ static void a_gap_stops_it_and_does_not_count(void **state)
         assert_int_equal(s.skip, 2 * before);
         for (int i = 0; i < 50; i++)
                 lose_cpu(&s);
-        assert_true(s.skip <= 65536);
+        assert_true(s.skip <= 16384);
 }
 
 /* After a long time without, one preemption is nothing. */
