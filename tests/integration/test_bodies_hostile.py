@@ -309,11 +309,11 @@ def test_stalled_and_trickling_clients_cost_the_others_little(start, large, way)
     rate(daemon, get_copy)
     memory, alone, beside = daemon.anon_kb(), [], []
     for _ in range(3):
-        alone.append((rate(daemon, get_copy), rate(daemon, get_fd)))
+        alone.append((rate(daemon, get_copy), rate(daemon, get_fd, threads=1)))
         with contextlib.ExitStack() as stack:
             ask_and_stop(daemon, stack, way, BAD)
             stack.enter_context(Tricklers([c.sock for c in ask_and_stop(daemon, stack, way, BAD)]))
-            beside.append((rate(daemon, get_copy), rate(daemon, get_fd)))
+            beside.append((rate(daemon, get_copy), rate(daemon, get_fd, threads=1)))
             grown = daemon.anon_kb() - memory
     print(f"alone {alone}, beside {beside}, memory +{grown} KB")
     for before, after in zip(map(max, zip(*alone)), map(max, zip(*beside))):
