@@ -25,7 +25,7 @@
  * for so many connections at a time, the others get the smaller one.
  */
 #define CONNECTION_SNDBUF_WIDE (256 * 1024)
-#define CONNECTION_SNDBUF_MANY (64 * 1024)
+#define CONNECTION_SNDBUF_MANY (128 * 1024)
 #define CONNECTION_WIDE_MAX    128
 
 /* Requests of one connection that may be with the pool at a time. */
