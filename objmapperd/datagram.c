@@ -62,10 +62,8 @@ static void run_cold(struct objm_job *job, struct objm_qsbr_reader *reader)
         struct cold *c = objm_container_of(job, struct cold, job);
         struct datagram *d = c->service;
         struct request_context ctx = {.snapshot = server_snapshot(d->server), .peer = &nobody};
-        struct reply r;
+        struct reply r = request_run_waiting(&ctx, &c->ask.rq);
 
-        if (request_run(&ctx, &c->ask.rq, &r) != 0)
-                r = request_refuse(&c->ask.rq, OBJM_STATUS_INTERNAL, NULL);
         objm_qsbr_offline(reader);
         c->reply.len = datagram_put(&c->ask, &r, false, c->reply.data);
         if (!objm_udp_send_one(c->sock, &c->reply))

@@ -222,17 +222,14 @@ static void send_body(struct connection *c, struct stretch *s, const struct requ
                       size_t used)
 {
         bool small = reply->body_len <= TRANSFER_GATHER_MAX;
+        bool room = !small || make_room(c, s, DIALECT_REPLY_MAX + (size_t)reply->body_len, false);
         int r;
 
-        if (!make_room(c, s, small ? DIALECT_REPLY_MAX + (size_t)reply->body_len : SIZE_MAX, false)) {
-                objm_fd_close(reply->fd);
-                return;
-        }
-        if (small && gather_body(c, s, reply)) {
+        if (room && small && gather_body(c, s, reply)) {
                 s->at += used;
                 return;
         }
-        if (!make_room(c, s, SIZE_MAX, false)) {
+        if (!room || !make_room(c, s, SIZE_MAX, false)) {
                 objm_fd_close(reply->fd);
                 return;
         }

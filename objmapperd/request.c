@@ -196,3 +196,10 @@ int request_run(const struct request_context *ctx, const struct request *rq, str
                 return op->run(ctx, rq, ret);
         return 0;
 }
+
+struct reply request_run_waiting(const struct request_context *ctx, const struct request *rq)
+{
+        struct reply r;
+
+        return request_run(ctx, rq, &r) == 0 ? r : request_refuse(rq, OBJM_STATUS_INTERNAL, NULL);
+}

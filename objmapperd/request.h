@@ -55,6 +55,9 @@ bool request_may_have_body(const struct request *rq, const struct objm_peer *pee
 /* Runs it to completion. 0, or REQUEST_COLD with *ret untouched. */
 int request_run(const struct request_context *ctx, const struct request *rq, struct reply *ret) objm_must_check;
 
+/* The same in a thread that may wait for a disk: ctx->nowait is false. */
+struct reply request_run_waiting(const struct request_context *ctx, const struct request *rq) objm_must_check;
+
 /* The reply that says no more than @status. */
 struct reply request_refuse(const struct request *rq, uint8_t status, const char *text);
 

@@ -33,8 +33,7 @@ static void work(struct task *t)
         struct request_context ctx = {.snapshot = server_snapshot(s), .peer = &t->c->peer};
         struct objm_loop *loop = &t->c->worker->loop;
 
-        if (request_run(&ctx, &t->rq, &t->reply) != 0)
-                t->reply = request_refuse(&t->rq, OBJM_STATUS_INTERNAL, NULL);
+        t->reply = request_run_waiting(&ctx, &t->rq);
         objm_loop_post(loop, &t->mail);
 }
 

@@ -112,10 +112,8 @@ static bool open_object(struct transfer *t)
 {
         struct server *s = t->c->worker->server;
         struct request_context ctx = {.snapshot = server_snapshot(s), .peer = &t->c->peer};
-        struct reply r;
+        struct reply r = request_run_waiting(&ctx, &t->rq);
 
-        if (request_run(&ctx, &t->rq, &r) != 0)
-                r = request_refuse(&t->rq, OBJM_STATUS_INTERNAL, NULL);
         if (r.body && server_bodies_over(s)) {
                 objm_fd_close(r.fd);
                 r = request_refuse(&t->rq, OBJM_STATUS_UNAVAILABLE, "out of descriptors");

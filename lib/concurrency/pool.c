@@ -23,7 +23,7 @@
 struct lane {
         struct objm_job *head, **tail;
         size_t length;
-        unsigned running, limit; /* threads in its jobs, and how many may be */
+        unsigned running, limit; /* threads in its jobs, and how many may be; requests have none and do not count */
 };
 
 enum {
@@ -36,9 +36,8 @@ struct objm_pool {
         unsigned idle; /* threads that sleep, or are about to and have seen the lanes empty */
         struct lane lane[N_LANES];
         size_t max_queue;
-        unsigned limited, max_limited; /* threads in jobs of lanes with a limit, and how many may be */
-        bool cold_first;               /* cold jobs and requests take turns */
-        bool background_next;          /* and so do, when there are no requests, cold jobs and the background */
+        unsigned max_limited;     /* threads that may be in jobs of lanes with a limit, together */
+        enum objm_pool_lane last; /* that a job was taken from */
         bool stopped;
         struct objm_qsbr *qsbr;
         char name[12];
@@ -77,29 +76,28 @@ static bool may_run_locked(const struct objm_pool *p, enum objm_pool_lane lane)
 {
         const struct lane *l = &p->lane[lane];
 
-        return l->head && (lane == OBJM_LANE_REQUEST || (l->running < l->limit && p->limited < p->max_limited));
+        if (lane == OBJM_LANE_REQUEST)
+                return l->head;
+        return l->head && l->running < l->limit &&
+               p->lane[OBJM_LANE_COLD].running + p->lane[OBJM_LANE_BACKGROUND].running < p->max_limited;
 }
 
 static struct objm_job *next_job_locked(struct objm_pool *p, enum objm_pool_lane *ret_lane)
 {
-        const enum objm_pool_lane order[3][N_LANES] = {
-                {OBJM_LANE_REQUEST, OBJM_LANE_COLD, OBJM_LANE_BACKGROUND},
-                {OBJM_LANE_COLD, OBJM_LANE_REQUEST, OBJM_LANE_BACKGROUND},
-                {OBJM_LANE_REQUEST, OBJM_LANE_BACKGROUND, OBJM_LANE_COLD},
+        /* By the last one: requests and cold jobs take turns, and without requests cold jobs and the background. */
+        static const enum objm_pool_lane order[N_LANES][N_LANES] = {
+                [OBJM_LANE_REQUEST] = {OBJM_LANE_COLD, OBJM_LANE_REQUEST, OBJM_LANE_BACKGROUND},
+                [OBJM_LANE_BACKGROUND] = {OBJM_LANE_REQUEST, OBJM_LANE_COLD, OBJM_LANE_BACKGROUND},
+                [OBJM_LANE_COLD] = {OBJM_LANE_REQUEST, OBJM_LANE_BACKGROUND, OBJM_LANE_COLD},
         };
-        unsigned turn = p->cold_first ? 1 : p->background_next ? 2 : 0;
 
         for (unsigned i = 0; i < N_LANES; i++) {
-                enum objm_pool_lane lane = order[turn][i];
+                enum objm_pool_lane lane = order[p->last][i];
 
                 if (!may_run_locked(p, lane))
                         continue;
-                p->cold_first = lane == OBJM_LANE_REQUEST;
-                p->background_next = lane == OBJM_LANE_COLD;
-                if (lane != OBJM_LANE_REQUEST) {
-                        p->lane[lane].running++;
-                        p->limited++;
-                }
+                p->lane[lane].running += lane != OBJM_LANE_REQUEST;
+                p->last = lane;
                 *ret_lane = lane;
                 return lane_pop(&p->lane[lane]);
         }
@@ -190,7 +188,6 @@ static void leave_lane(struct objm_pool *p, enum objm_pool_lane lane)
 {
         pthread_mutex_lock(&p->lock);
         p->lane[lane].running--;
-        p->limited--;
         if (p->idle && (p->stopped || more_to_do_locked(p)))
                 ring(p);
         pthread_mutex_unlock(&p->lock);
@@ -273,6 +270,7 @@ int objm_pool_new(unsigned threads, size_t max_queue, const char *name, struct o
         for (unsigned i = 0; i < N_LANES; i++)
                 lane_init(&p->lane[i], threads > 1 ? threads / 2 : 1);
         p->max_queue = max_queue;
+        p->last = OBJM_LANE_BACKGROUND;
         p->max_limited = threads > 1 ? threads - 1 : 1;
         p->qsbr = qsbr;
         snprintf(p->name, sizeof(p->name), "%s", name);

@@ -23,22 +23,27 @@ static ssize_t send_some(int sock, const void *data, size_t len, int flags)
 
 #define NOT_CACHED (-EBUSY) /* which neither reading nor sending says */
 
-/* -EIO or NOT_CACHED on failure. */
-static ssize_t read_some(int fd, bool nowait, void *buf, size_t len, uint64_t at)
+static ssize_t read_some(int fd, void *buf, size_t len, uint64_t at)
 {
-        struct iovec iov = {.iov_base = buf, .iov_len = len};
-        ssize_t n = 0;
+        ssize_t n;
 
-        if (nowait)
-                n = preadv2(fd, &iov, 1, (off_t)at, RWF_NOWAIT);
-        if (nowait && (n == (ssize_t)len || (n < 0 && errno != EOPNOTSUPP)))
-                return n >= 0 ? n : errno == EAGAIN || errno == EINTR ? NOT_CACHED : -EIO;
-        if (nowait && n >= 0)
-                return NOT_CACHED; /* not all of it, or the file is shorter than it was */
         do
                 n = pread(fd, buf, len, (off_t)at);
         while (n < 0 && errno == EINTR);
         return n < 0 ? -EIO : n;
+}
+
+/* All of it, NOT_CACHED or -EIO; waits where the file system cannot say. */
+static ssize_t read_cached(int fd, void *buf, size_t len, uint64_t at)
+{
+        struct iovec iov = {.iov_base = buf, .iov_len = len};
+        ssize_t n = preadv2(fd, &iov, 1, (off_t)at, RWF_NOWAIT);
+
+        if (n < 0 && errno == EOPNOTSUPP)
+                return read_some(fd, buf, len, at);
+        if (n < 0 && errno != EAGAIN && errno != EINTR)
+                return -EIO;
+        return n == (ssize_t)len ? n : NOT_CACHED; /* less: the rest is not cached, or the file has become shorter */
 }
 
 #ifndef SYS_cachestat
@@ -92,8 +97,10 @@ static size_t smaller(uint64_t a, size_t b)
 static ssize_t copy_piece(struct objm_body *b, int sock, uint8_t *buf, size_t cap)
 {
         size_t head = b->head_len - b->head_sent, want = smaller(b->left, cap - head);
-        ssize_t got = want ? read_some(b->fd, b->nowait, buf + head, want, b->at) : 0, n;
+        ssize_t got = 0, n;
 
+        if (want)
+                got = (b->nowait ? read_cached : read_some)(b->fd, buf + head, want, b->at);
         if (got < 0 || (want && got == 0))
                 return got < 0 ? got : -ENODATA;
         memcpy(buf, b->head + b->head_sent, head);
@@ -137,10 +144,10 @@ static ssize_t splice_piece(struct objm_body *b, int sock, size_t quantum)
 static bool probe(struct objm_body *b, size_t len, uint8_t *buf, size_t cap)
 {
         size_t first = b->probed ? 0 : smaller(len, cap);
-        ssize_t n = first ? read_some(b->fd, true, buf, first, b->at) : 0;
+        ssize_t n = first ? read_cached(b->fd, buf, first, b->at) : 0;
 
         b->probed = n != NOT_CACHED;
-        return b->probed && read_some(b->fd, true, buf, 1, b->at + len - 1) != NOT_CACHED;
+        return b->probed && read_cached(b->fd, buf, 1, b->at + len - 1) != NOT_CACHED;
 }
 
 static bool cached(struct objm_body *b, size_t len, void *buf, size_t cap)

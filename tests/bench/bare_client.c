@@ -10,16 +10,14 @@
  * as it has been answered.
  */
 #include "base/hist.h"
+#include "bench_base.h"
 #include "cpu_time.h"
 #include "wire3.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #define FDS 253
@@ -35,20 +33,6 @@ static unsigned n_uris, depth;
 static int recv_flags;
 static struct objm_hist hist;
 static uint64_t requests;
-
-static void die(const char *what)
-{
-        perror(what);
-        exit(1);
-}
-
-static uint64_t now(void)
-{
-        struct timespec ts;
-
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
 
 static size_t put_request(uint8_t *p, const char *uri)
 {

@@ -5,30 +5,14 @@
  * What the bench's clients of bodies have in common: connecting with a hello of version 3, requests and heads of
  * replies. Whatever goes wrong ends the program.
  */
+#include "bench_base.h"
 #include "wire3.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #define URI_MAX 255
-
-static inline void die(const char *what)
-{
-        perror(what);
-        exit(1);
-}
-
-static inline uint64_t now(void)
-{
-        struct timespec ts;
-
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
 
 static inline int open_conn(const char *path)
 {

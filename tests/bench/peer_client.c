@@ -13,16 +13,15 @@
  * Before the clock starts the first connection gets the first object; "sum" is a hash of its bytes.
  */
 #include "base/hist.h"
+#include "bench_base.h"
 #include "cpu_time.h"
 #include "peer_wire.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PIECE     (256 * 1024)
@@ -53,20 +52,6 @@ static const struct speaker *speaker;
 static char **names;
 static unsigned n_names, depth;
 static int recv_flags;
-
-static void die(const char *what)
-{
-        perror(what);
-        exit(1);
-}
-
-static uint64_t now(void)
-{
-        struct timespec ts;
-
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
 
 static void open_conn(struct conn *c, const char *path)
 {

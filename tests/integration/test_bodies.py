@@ -56,6 +56,16 @@ def check(reply, content):
     assert len(got) == len(content) and got == content
 
 
+def check_every_size(c, sized, mode):
+    """The second time they are known."""
+    for _ in range(2):
+        for size in SIZES:
+            r = c.get(f"/s{size}", mode=mode)
+            assert r.size == size
+            check(r, sized.files[f"/s{size}"])
+    assert c.get("/none", mode=mode).status == p.NOT_FOUND
+
+
 # ---- equality --------------------------------------------------------------------------------------------------------
 
 @pytest.mark.threads
@@ -64,12 +74,7 @@ def test_every_size_in_every_model(start, sized, way, model):
     version, mode = way
     daemon = start({"/": sized.path}, "--concurrency-model", model)
     with connect(daemon, version) as c:
-        for _ in range(2):
-            for size in SIZES:
-                r = c.get(f"/s{size}", mode=mode)
-                assert r.size == size
-                check(r, sized.files[f"/s{size}"])
-        assert c.get("/none", mode=mode).status == p.NOT_FOUND
+        check_every_size(c, sized, mode)
         check(c.get("/a.txt"), b"hello\n")
 
 

@@ -159,14 +159,15 @@ def vanish(daemon, tree, rng):
             take_some(c, requests, tree, rng.choice((0, 1, 1000, 100_000, 1 << 20)))
 
 
-def vanish_often(daemon, tree, n):
+def often(daemon, n, once):
+    """Calls once(random generator) n times, by four threads; then the daemon has to come to rest."""
     failures = []
 
     def work(seed):
         rng = random.Random(seed)
         try:
             for _ in range(n // 4):
-                vanish(daemon, tree, rng)
+                once(rng)
         except BaseException as e:
             failures.append(e)
 
@@ -181,12 +182,14 @@ def vanish_often(daemon, tree, n):
 
 @pytest.mark.threads
 def test_clients_that_vanish(start, marked, model):
-    vanish_often(start({"/": marked.path}, "--concurrency-model", model), marked, 300)
+    daemon = start({"/": marked.path}, "--concurrency-model", model)
+    often(daemon, 300, lambda rng: vanish(daemon, marked, rng))
 
 
 @pytest.mark.long
 def test_clients_that_vanish_a_hundred_thousand_times(start, marked):
-    vanish_often(start({"/": marked.path}), marked, 100_000)
+    daemon = start({"/": marked.path})
+    often(daemon, 100_000, lambda rng: vanish(daemon, marked, rng))
 
 
 def test_reset_with_requests_unread(start, large, way):

@@ -10,20 +10,19 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 
 import omproto as p
 import pytest
 from daemon import BIN, PATIENCE, wait_until
 from omclient import V1, V3, Closed
 from test_bodies import (  # noqa: F401 (fixtures, and tests that run again)
-    ALL, SIZES, body_under_way, check, connect, daemon, drain, ids, large, sized,
+    ALL, SIZES, body_under_way, check, check_every_size, connect, daemon, drain, ids, large, sized,
     test_client_that_reads_little_at_a_time, test_drain_cuts_a_stalled_body, test_five_gigabytes,
     test_head_and_small_body_come_together, test_hundred_at_once, test_idle_timeout_does_not_cut_a_body,
     test_if_version, test_large, test_last_request_of_a_connection, test_pool_of_one_takes_turns, test_ranges,
     test_second_signal_cuts_a_stalled_body, test_tiny_queue_refuses_but_answers, way)
 from test_bodies_hostile import (  # noqa: F401
-    BAD, OBJECTS, PATIENT, Tricklers, ask_and_stop, ended, get_copy, get_fd, marked, rate,
+    BAD, OBJECTS, PATIENT, Tricklers, ask_and_stop, ended, get_copy, get_fd, marked, often, rate,
     test_overwritten_on_the_way, test_reload_with_a_body_under_way,
     test_replaced_or_removed_on_the_way, test_small_bodies_for_a_client_that_does_not_read,
     test_stalled_and_trickling_clients_end, test_stalled_clients_cost_no_cpu,
@@ -67,12 +66,7 @@ def test_every_size_in_every_model(start, sized, way, model):
     version, mode = way
     daemon = start({"/": sized.path}, "--concurrency-model", model)
     with connect(daemon, version) as c:
-        for _ in range(2):
-            for size in SIZES:
-                r = c.get(f"/s{size}", mode=mode)
-                assert r.size == size
-                check(r, sized.files[f"/s{size}"])
-        assert c.get("/none", mode=mode).status == p.NOT_FOUND
+        check_every_size(c, sized, mode)
         check(c.get("/a.txt", mode=mode), b"hello\n")
 
 
@@ -305,34 +299,16 @@ def vanish(daemon, tree, rng):
         reset(c)
 
 
-def vanish_often(daemon, tree, n):
-    failures = []
-
-    def work(seed):
-        rng = random.Random(seed)
-        try:
-            for _ in range(n // 4):
-                vanish(daemon, tree, rng)
-        except BaseException as e:
-            failures.append(e)
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert not failures, failures
-    daemon.at_rest()
-
-
 @pytest.mark.threads
 def test_clients_that_reset(start, marked, model):
-    vanish_often(start({"/": marked.path}, "--concurrency-model", model), marked, 400)
+    daemon = start({"/": marked.path}, "--concurrency-model", model)
+    often(daemon, 400, lambda rng: vanish(daemon, marked, rng))
 
 
 @pytest.mark.long
 def test_clients_that_reset_fifty_thousand_times(start, marked):
-    vanish_often(start({"/": marked.path}), marked, 50_000)
+    daemon = start({"/": marked.path})
+    often(daemon, 50_000, lambda rng: vanish(daemon, marked, rng))
 
 
 def test_last_reply_arrives_though_more_was_sent(start, sized, version):
