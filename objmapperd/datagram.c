@@ -6,6 +6,7 @@
 #include "objmapperd/cookie.h"
 #include "objmapperd/datagram_reply.h"
 #include "objmapperd/log.h"
+#include "objmapperd/log_limit.h"
 #include "objmapperd/quota.h"
 #include "transport/udp.h"
 

@@ -6,6 +6,8 @@
 #include "concurrency/loop.h"
 #include "objmapperd/connection.h"
 #include "objmapperd/log.h"
+#include "objmapperd/log_limit.h"
+#include "objmapperd/log_refused.h"
 #include "objmapperd/sockets.h"
 #include "protocol/v1.h"
 #include "transport/tcp.h"
@@ -37,7 +39,7 @@ struct listener {
         struct socket_source sockets[];
 };
 
-static struct log_limit refused_limit = LOG_LIMIT_INIT, resource_limit = LOG_LIMIT_INIT;
+static struct log_limit resource_limit = LOG_LIMIT_INIT;
 
 /*
  * The client may speak either version and has perhaps said nothing yet. Busy is said in the form of version 1: a client
@@ -89,7 +91,7 @@ static void admit(struct server *s, int fd, enum config_transport transport)
         int r;
 
         if (atomic_fetch_add_explicit(&s->n_connections, 1, memory_order_relaxed) >= max) {
-                log_limited(&refused_limit, LOG_NOTICE, "connection refused: %u are open", max);
+                log_refused(LOG_REFUSED_CONNECTIONS, LOG_NO_UID, "connection refused: %u are open", max);
                 refuse(fd, transport, "too many connections");
         } else if (connection_new(fd, transport, objm_store_wants_groups(server_snapshot(s)->store), &c) < 0) {
                 refuse(fd, transport, "out of resources");

@@ -33,16 +33,24 @@ struct daemon {
 
 static void say_bad_export(const struct config *config, size_t bad, int error)
 {
-        if (bad < config->n_exports)
-                log_line(LOG_ERR, "export %s: %s: %s", config->exports[bad].prefix, config->exports[bad].path,
-                         strerror(-error));
-        else
+        struct log_about about = {.message = LOG_MESSAGE_EXPORT};
+
+        if (bad >= config->n_exports) {
                 log_line(LOG_ERR, "cannot start: %s", strerror(-error));
+                return;
+        }
+        about.export = config->exports[bad].prefix;
+        log_about(LOG_ERR, &about, "export %s: %s: %s", about.export, config->exports[bad].path, strerror(-error));
 }
 
 static struct objm_store *current_store(struct daemon *d)
 {
         return atomic_load_explicit(&d->server->snapshot, memory_order_relaxed)->store;
+}
+
+static void say(int priority, enum log_message message, const char *text)
+{
+        log_about_text(priority, &(struct log_about){.message = message}, text);
 }
 
 /* The old configuration stays unless all of the new one holds. */
@@ -55,7 +63,7 @@ static void reload(struct daemon *d)
 
         if (r < 0) {
                 log_line(LOG_ERR, "%s", err.text);
-                log_line(LOG_ERR, "not reloaded");
+                say(LOG_ERR, LOG_MESSAGE_NOT_RELOADED, "not reloaded");
                 return;
         }
         sd_notify(0, "RELOADING=1");
@@ -63,11 +71,11 @@ static void reload(struct daemon *d)
         r = server_reload(d->server, config, &bad);
         if (r < 0) {
                 say_bad_export(config, bad, r);
-                log_line(LOG_ERR, "not reloaded");
+                say(LOG_ERR, LOG_MESSAGE_NOT_RELOADED, "not reloaded");
                 config_free(config);
         } else {
                 log_set_level(config->log_level);
-                log_line(LOG_INFO, "reloaded");
+                say(LOG_INFO, LOG_MESSAGE_RELOADED, "reloaded");
         }
         watch_set(&d->watch, current_store(d));
         sd_notify(0, "READY=1");
@@ -175,14 +183,14 @@ static void serve(struct daemon *d)
 {
         sigset_t ending = ending_signals();
 
-        log_line(LOG_INFO, "ready");
+        say(LOG_INFO, LOG_MESSAGE_READY, "ready");
         sd_notify(0, "READY=1");
         while (!d->ending) {
                 objm_loop_wait(&d->loop, -1);
                 objm_loop_dispatch(&d->loop);
         }
         sd_notify(0, "STOPPING=1");
-        log_line(LOG_INFO, "draining");
+        say(LOG_INFO, LOG_MESSAGE_DRAINING, "draining");
         (void)!signalfd(d->signals.fd, &ending, 0); /* a reload does not cut the drain short */
         server_drain(d->server, d->signals.fd);
 }

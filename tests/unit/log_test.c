@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
+#define SD_JOURNAL_SUPPRESS_LOCATION
 /*
  * Standard error is a pipe while a test runs, so what was written can be read back.
  */
 #include "base/clock.h"
 #include "objmapperd/log.h"
+#include "objmapperd/log_limit.h"
+#include "objmapperd/log_refused.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
+#include <systemd/sd-journal.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -139,7 +145,32 @@ static void a_foreign_journal_stream_is_ignored(void **state)
         assert_string_equal(written(), "objmapperd: here\n");
 }
 
-static void the_journal_gets_lines_when_stderr_is_its(void **state)
+/* In place of libsystemd's: keeps the fields of the last entry. */
+static char entry[8][4096];
+static int n_fields;
+
+int sd_journal_sendv(const struct iovec *iov, int n)
+{
+        assert_in_range(n, 1, 8);
+        n_fields = n;
+        for (int i = 0; i < n; i++) {
+                assert_in_range(iov[i].iov_len, 1, sizeof(entry[i]) - 1);
+                memcpy(entry[i], iov[i].iov_base, iov[i].iov_len);
+                entry[i][iov[i].iov_len] = '\0';
+                assert_null(strchr(entry[i], '\n')); /* else it is binary, with a length in front */
+        }
+        return 0;
+}
+
+static const char *field(const char *name)
+{
+        for (int i = 0; i < n_fields; i++)
+                if (strncmp(entry[i], name, strlen(name)) == 0 && entry[i][strlen(name)] == '=')
+                        return entry[i] + strlen(name) + 1;
+        return NULL;
+}
+
+static void to_the_journal(void)
 {
         char stream[64];
         struct stat st;
@@ -148,47 +179,147 @@ static void the_journal_gets_lines_when_stderr_is_its(void **state)
         snprintf(stream, sizeof(stream), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
         assert_int_equal(setenv("JOURNAL_STREAM", stream, 1), 0);
         log_init(LOG_DEBUG, false);
+        n_fields = 0;
+}
+
+static void the_journal_gets_lines_when_stderr_is_its(void **state)
+{
+        to_the_journal();
         log_line(LOG_DEBUG, "objmapperd unit test");
         assert_string_equal(written(), "");
+        assert_string_equal(field("MESSAGE"), "objmapperd unit test");
+        assert_string_equal(field("PRIORITY"), "7");
         log_init(LOG_DEBUG, true);
         log_line(LOG_DEBUG, "here");
         assert_string_equal(written(), "objmapperd: here\n");
 }
 
+static void a_line_in_the_journal_has_fields(void **state)
+{
+        const struct log_about about = {.message = LOG_MESSAGE_REFUSED, .has_uid = true, .uid = 1234,
+                                        .export = "/a\nMESSAGE=b/", .refused = "x", .suppressed = 7};
+
+        to_the_journal();
+        log_about(LOG_NOTICE, &about, "text %d\nPRIORITY=0", 1);
+        assert_string_equal(field("PRIORITY"), "5");
+        assert_string_equal(field("MESSAGE"), "text 1\\x0aPRIORITY=0");
+        assert_string_equal(field("OBJMAPPER_UID"), "1234");
+        assert_string_equal(field("OBJMAPPER_EXPORT"), "/a\\x0aMESSAGE=b/");
+        assert_string_equal(field("OBJMAPPER_REFUSED"), "x");
+        assert_string_equal(field("OBJMAPPER_SUPPRESSED"), "7");
+        assert_int_equal(strlen(field("MESSAGE_ID")), 32);
+        assert_int_equal(strspn(field("MESSAGE_ID"), "0123456789abcdef"), 32);
+        log_line(LOG_WARNING, "plain");
+        assert_string_equal(field("MESSAGE"), "plain");
+        assert_null(field("MESSAGE_ID"));
+        assert_null(field("OBJMAPPER_UID"));
+}
+
+static void long_fields_are_cut(void **state)
+{
+        struct log_about about = {.message = LOG_MESSAGE_REFUSED, .has_uid = true, .refused = "x", .suppressed = 7};
+        char text[8192];
+
+        memset(text, 'x', sizeof(text) - 1);
+        text[sizeof(text) - 1] = '\0';
+        about.export = text;
+        to_the_journal();
+        log_about_text(LOG_INFO, &about, text);
+        assert_non_null(field("MESSAGE"));
+        assert_in_range(strlen(field("MESSAGE")), 512, 2048);
+        assert_in_range(strlen(field("OBJMAPPER_EXPORT")), 512, 2048);
+}
+
+/* One an id, none twice. */
+static void message_ids_differ(void **state)
+{
+        char seen[LOG_MESSAGE_EXPORT + 1][40];
+
+        to_the_journal();
+        for (unsigned i = 1; i <= LOG_MESSAGE_EXPORT; i++) {
+                log_about(LOG_INFO, &(struct log_about){.message = i}, "x");
+                snprintf(seen[i], sizeof(seen[i]), "%s", field("MESSAGE_ID"));
+                for (unsigned k = 1; k < i; k++)
+                        assert_string_not_equal(seen[k], seen[i]);
+        }
+}
+
 static void the_limit_counts_what_it_refuses(void **state)
 {
         struct log_limit l = LOG_LIMIT_INIT;
-        uint64_t now = 5 * OBJM_NS_PER_S;
+        uint64_t now = 5000 * OBJM_NS_PER_S, period = LOG_LIMIT_PERIOD_S * OBJM_NS_PER_S;
         unsigned left_out = 99;
 
         for (int i = 0; i < LOG_LIMIT_BURST; i++) {
-                assert_true(log_limit_take(&l, now + (uint64_t)i, &left_out));
+                assert_true(log_limit_take(&l, now, &left_out));
                 assert_int_equal(left_out, 0);
         }
         for (int i = 0; i < 1000; i++)
-                assert_false(log_limit_take(&l, now + LOG_LIMIT_WINDOW_S * OBJM_NS_PER_S - 1, &left_out));
-        assert_true(log_limit_take(&l, now + LOG_LIMIT_WINDOW_S * OBJM_NS_PER_S, &left_out));
+                assert_false(log_limit_take(&l, now + period - 1, &left_out));
+        assert_true(log_limit_take(&l, now + period, &left_out));
         assert_int_equal(left_out, 1000);
-        assert_true(log_limit_take(&l, now + LOG_LIMIT_WINDOW_S * OBJM_NS_PER_S, &left_out));
+        assert_false(log_limit_take(&l, now + period, &left_out));
+        assert_true(log_limit_take(&l, now + 3 * period, &left_out));
+        assert_int_equal(left_out, 1);
+        assert_true(log_limit_take(&l, now + 3 * period, &left_out));
         assert_int_equal(left_out, 0);
+        assert_false(log_limit_take(&l, now + 3 * period, &left_out));
+}
+
+static unsigned lines_in(const char *text)
+{
+        unsigned n = 0;
+
+        for (const char *p = text; (p = strchr(p, '\n')); p++)
+                n++;
+        return n;
 }
 
 static void limited_lines_stop_at_the_burst(void **state)
 {
         struct log_limit l = LOG_LIMIT_INIT;
-        unsigned n = 0;
 
         log_init(LOG_INFO, true);
         for (int i = 0; i < 100; i++)
                 log_limited(&l, LOG_INFO, "client %d", i);
-        for (const char *p = written(); (p = strchr(p, '\n')); p++)
-                n++;
-        assert_in_range(n, LOG_LIMIT_BURST, 2 * LOG_LIMIT_BURST);
-        l.window_ns = 1; /* as if the window had begun at boot */
-        if (objm_clock_ns() < (LOG_LIMIT_WINDOW_S + 1) * OBJM_NS_PER_S)
-                skip();
-        log_limited(&l, LOG_INFO, "client");
-        assert_non_null(strstr(written(), "objmapperd: client ("));
+        assert_in_range(lines_in(written()), LOG_LIMIT_BURST, 2 * LOG_LIMIT_BURST);
+        l.since_ns = 1; /* as if nothing had been logged for long */
+        if (objm_clock_ns() > 2 * LOG_LIMIT_PERIOD_S * OBJM_NS_PER_S) {
+                log_limited(&l, LOG_INFO, "client");
+                assert_non_null(strstr(written(), " more suppressed)\n"));
+        }
+}
+
+/* A flood of one kind leaves room for lines of the others. */
+static void refusals_are_limited_by_kind(void **state)
+{
+        const char *text;
+
+        log_init(LOG_INFO, true);
+        for (int i = 0; i < 1000; i++)
+                log_refused(LOG_REFUSED_UID_REQUESTS, 77, "too many requests a second");
+        text = written();
+        assert_in_range(lines_in(text), LOG_LIMIT_BURST, 2 * LOG_LIMIT_BURST);
+        assert_memory_equal(text, "objmapperd: uid 77: too many requests a second\n", 46);
+        for (unsigned kind = 0; kind < LOG_N_REFUSALS; kind++)
+                if (kind != LOG_REFUSED_UID_REQUESTS)
+                        log_refused(kind, LOG_NO_UID, "client of kind %u", kind);
+        text = written();
+        assert_int_equal(lines_in(text), LOG_N_REFUSALS - 1);
+        assert_memory_equal(text, "objmapperd: client of kind 0\n", 29);
+        for (unsigned kind = 0; kind < LOG_N_REFUSALS; kind++)
+                assert_non_null(log_refusal_name(kind));
+}
+
+static void a_refusal_in_the_journal_says_which(void **state)
+{
+        to_the_journal();
+        log_refused(LOG_REFUSED_SLOW, 4321, "cut off");
+        assert_string_equal(field("MESSAGE"), "uid 4321: cut off");
+        assert_string_equal(field("OBJMAPPER_REFUSED"), "slow");
+        assert_string_equal(field("OBJMAPPER_UID"), "4321");
+        assert_null(field("OBJMAPPER_SUPPRESSED"));
+        assert_non_null(field("MESSAGE_ID"));
 }
 
 int main(void)
@@ -201,8 +332,13 @@ int main(void)
                 cmocka_unit_test_setup_teardown(lines_of_threads_do_not_mix, capture, release),
                 cmocka_unit_test_setup_teardown(a_foreign_journal_stream_is_ignored, capture, release),
                 cmocka_unit_test_setup_teardown(the_journal_gets_lines_when_stderr_is_its, capture, release),
+                cmocka_unit_test_setup_teardown(a_line_in_the_journal_has_fields, capture, release),
+                cmocka_unit_test_setup_teardown(long_fields_are_cut, capture, release),
+                cmocka_unit_test_setup_teardown(message_ids_differ, capture, release),
                 cmocka_unit_test_setup_teardown(the_limit_counts_what_it_refuses, capture, release),
                 cmocka_unit_test_setup_teardown(limited_lines_stop_at_the_burst, capture, release),
+                cmocka_unit_test_setup_teardown(refusals_are_limited_by_kind, capture, release),
+                cmocka_unit_test_setup_teardown(a_refusal_in_the_journal_says_which, capture, release),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
