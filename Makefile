@@ -73,7 +73,7 @@ endif
 objs          = $(patsubst %.c,$(O)/%.o,$(sort $(wildcard $(1))))
 LAYERS       := base protocol concurrency transport storage
 LIB_OBJS     := $(call objs,$(LAYERS:%=lib/%/*.c))
-CLIENT_OBJS  := $(call objs,lib/client/*.c lib/base/*.c lib/protocol/*.c lib/transport/*.c)
+CLIENT_OBJS  := $(call objs,lib/client/*.c lib/base/*.c lib/protocol/*.c lib/transport/*.c lib/concurrency/ring.c)
 DAEMON_OBJS  := $(call objs,objmapperd/*.c)
 CLI_OBJS     := $(call objs,objmap/*.c)
 UNIT_TESTS   := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(sort $(wildcard tests/unit/*_test.c)))

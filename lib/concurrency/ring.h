@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJM_CONCURRENCY_RING_H
+#define OBJM_CONCURRENCY_RING_H
+/*
+ * One direction of a ring between two processes: one producer, one consumer, entries of a cache line. The memory is the
+ * caller's, and the peer may write to it at any time, so:
+ *
+ *      - sizes and pointers, and the own index, are kept in private memory and never read back;
+ *      - a word of the peer is loaded once, atomically, and believed only when the peer's index could have got there;
+ *      - an entry is copied once, word by word; what the copy says is for the caller to check.
+ *
+ * Indices run freely over 32 bits: index & (size - 1) is the place, a difference modulo 2^32 is a number of entries.
+ * Each shared word has a line of its own. Who may write to which differs (the consumer writes its tail where the
+ * producer only reads), hence one pointer for each.
+ *
+ * Going to sleep. The consumer's flag `asleep` says that it wants the doorbell:
+ *
+ *      consumer (objm_ring_sleep)              producer (objm_ring_publish)
+ *      asleep = 1                              head = next            (release)
+ *      seq_cst fence                           seq_cst fence
+ *      look at head; nothing: sleep            asleep? ring the doorbell
+ *
+ * Of two such fences one comes first: either the consumer sees the new head, or the producer sees the flag. With weaker
+ * ordering both stores can still be on their way while both loads are done, and nobody ever wakes the consumer. A
+ * doorbell has to last: one that is rung before the consumer sleeps must still wake it (an eventfd does, a byte in a
+ * socket, a futex on the head). tests/wake shows that each fence is needed; tests/model, that they suffice.
+ *
+ * A producer or a consumer belongs to one thread at a time.
+ */
+#include "base/attr.h"
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define OBJM_RING_SIZE_MAX (1U << 20)
+
+/* Only for tests/wake, which must see each of them missed: 1 leaves the consumer's fence out, 2 the producer's. */
+#ifndef OBJM_RING_WITHOUT_FENCE
+#define OBJM_RING_WITHOUT_FENCE 0
+#endif
+
+/* A word in shared memory, alone on its line. One side writes it. */
+struct objm_ring_word {
+        _Alignas(OBJM_CACHE_LINE) _Atomic uint32_t value;
+};
+
+struct objm_ring_entry {
+        _Alignas(OBJM_CACHE_LINE) uint64_t word[OBJM_CACHE_LINE / sizeof(uint64_t)];
+};
+
+_Static_assert(sizeof(struct objm_ring_word) == OBJM_CACHE_LINE, "a line for each word");
+_Static_assert(sizeof(struct objm_ring_entry) == OBJM_CACHE_LINE, "a line for each entry");
+_Static_assert(sizeof(_Atomic uint32_t) == sizeof(uint32_t) && ATOMIC_INT_LOCK_FREE == 2, "shared between processes");
+
+/* Where a direction lies. The producer writes @entries and @head, the consumer @tail and @asleep. */
+struct objm_ring_place {
+        struct objm_ring_entry *entries;
+        struct objm_ring_word *head;   /* up to where entries are published */
+        struct objm_ring_word *tail;   /* up to where they are consumed */
+        struct objm_ring_word *asleep; /* not 0: the consumer wants the doorbell */
+        uint32_t size;                 /* entries, a power of two up to OBJM_RING_SIZE_MAX */
+};
+
+struct objm_ring_producer {
+        struct objm_ring_place at;
+        uint32_t next;      /* where the next entry goes */
+        uint32_t published; /* what head says */
+        uint32_t seen;      /* the tail last believed */
+};
+
+struct objm_ring_consumer {
+        struct objm_ring_place at;
+        uint32_t next;     /* where the next entry comes from */
+        uint32_t released; /* what tail says */
+        uint32_t seen;     /* the head last believed */
+};
+
+/*
+ * @at is copied. Both sides begin with the same @start, which the caller has stored in head and tail before the peer
+ * could see them (fresh zeroed memory and 0 will do). 0; -EINVAL: the size is none, or memory is missing or misaligned.
+ */
+int objm_ring_producer_init(struct objm_ring_producer *p, const struct objm_ring_place *at,
+                            uint32_t start) objm_must_check;
+int objm_ring_consumer_init(struct objm_ring_consumer *c, const struct objm_ring_place *at,
+                            uint32_t start) objm_must_check;
+
+static inline void objm_ring_fence(int which)
+{
+#pragma GCC diagnostic push
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wtsan" /* it is executed; what ThreadSanitizer checks rests on head and tail alone */
+#endif
+        if (which == OBJM_RING_WITHOUT_FENCE)
+                atomic_signal_fence(memory_order_seq_cst);
+        else
+                atomic_thread_fence(memory_order_seq_cst);
+#pragma GCC diagnostic pop
+}
+
+/* Whether an index that was at @seen can be at @now, when it may come as far as @limit. */
+static inline bool objm_ring_reachable(uint32_t seen, uint32_t now, uint32_t limit)
+{
+        return now - seen <= limit - seen;
+}
+
+static inline void objm_ring_entry_load(struct objm_ring_entry *ret_copy, const struct objm_ring_entry *shared)
+{
+        for (size_t i = 0; i < objm_array_len(shared->word); i++)
+                ret_copy->word[i] = __atomic_load_n(&shared->word[i], __ATOMIC_RELAXED);
+}
+
+static inline void objm_ring_entry_store(struct objm_ring_entry *shared, const struct objm_ring_entry *from)
+{
+        for (size_t i = 0; i < objm_array_len(from->word); i++)
+                __atomic_store_n(&shared->word[i], from->word[i], __ATOMIC_RELAXED);
+}
+
+/* ---- producer ---- */
+
+/*
+ * How many entries can be put. Looks at the consumer's tail only when fewer than @want are known to be free: 1 to go on
+ * for as long as possible without touching that line, the size to know exactly. -EPROTO: that tail is a lie.
+ */
+static inline int objm_ring_writable(struct objm_ring_producer *p, uint32_t want)
+{
+        uint32_t tail;
+
+        if (p->at.size - (p->next - p->seen) < want) {
+                tail = atomic_load_explicit(&p->at.tail->value, memory_order_acquire);
+                if (objm_unlikely(!objm_ring_reachable(p->seen, tail, p->published)))
+                        return -EPROTO;
+                p->seen = tail;
+        }
+        return (int)(p->at.size - (p->next - p->seen));
+}
+
+/* objm_ring_writable() has said that there is room. The consumer sees nothing of it before publish(). */
+static inline void objm_ring_put(struct objm_ring_producer *p, const struct objm_ring_entry *entry)
+{
+        objm_ring_entry_store(&p->at.entries[p->next & (p->at.size - 1)], entry);
+        p->next++;
+}
+
+/* All that was put since the last time, at once. True: the consumer sleeps or is about to, ring its doorbell. */
+static inline objm_must_check bool objm_ring_publish(struct objm_ring_producer *p)
+{
+        p->published = p->next;
+        atomic_store_explicit(&p->at.head->value, p->next, memory_order_release);
+        objm_ring_fence(2);
+        return atomic_load_explicit(&p->at.asleep->value, memory_order_relaxed) != 0;
+}
+
+/* ---- consumer ---- */
+
+/* How many entries can be taken. Looks at the producer's head when none is known of. -EPROTO: that head is a lie. */
+static inline int objm_ring_readable(struct objm_ring_consumer *c)
+{
+        uint32_t head;
+
+        if (c->next == c->seen) {
+                head = atomic_load_explicit(&c->at.head->value, memory_order_acquire);
+                if (objm_unlikely(!objm_ring_reachable(c->seen, head, c->released + c->at.size)))
+                        return -EPROTO;
+                c->seen = head;
+        }
+        return (int)(c->seen - c->next);
+}
+
+/* Copies the next entry; objm_ring_readable() has said that there is one. Its place stays taken until release(). */
+static inline void objm_ring_take(struct objm_ring_consumer *c, struct objm_ring_entry *ret_entry)
+{
+        objm_ring_entry_load(ret_entry, &c->at.entries[c->next & (c->at.size - 1)]);
+        c->next++;
+}
+
+/* Gives the places of all that was taken back to the producer. */
+static inline void objm_ring_release(struct objm_ring_consumer *c)
+{
+        c->released = c->next;
+        atomic_store_explicit(&c->at.tail->value, c->next, memory_order_release);
+}
+
+/* Once awake, and before it looks again. */
+static inline void objm_ring_awake(struct objm_ring_consumer *c)
+{
+        atomic_store_explicit(&c->at.asleep->value, 0, memory_order_relaxed);
+}
+
+/*
+ * 0: there is nothing, and a doorbell will come; sleep, then objm_ring_awake(). More: as many entries are there after
+ * all. -EPROTO as in readable(). Unless it is 0 the consumer counts as awake. Releases what was taken: a producer that
+ * waits for room would not ring.
+ */
+static inline objm_must_check int objm_ring_sleep(struct objm_ring_consumer *c)
+{
+        int n;
+
+        if (c->released != c->next)
+                objm_ring_release(c);
+        atomic_store_explicit(&c->at.asleep->value, 1, memory_order_relaxed);
+        objm_ring_fence(1);
+        n = objm_ring_readable(c);
+        if (n)
+                objm_ring_awake(c);
+        return n;
+}
+
+#endif
