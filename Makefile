@@ -130,16 +130,22 @@ endif
 # ---- run, install, help ------------------------------------------------------------------------------------------------
 
 unitdir ?= $(prefix)/lib/systemd/system
+presetdir ?= $(prefix)/lib/systemd/system-preset
 sysusersdir ?= $(prefix)/lib/sysusers.d
+tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
+docdir  ?= $(prefix)/share/doc/objmapperd
 SO      := libobjmapper.so
 MAN     := $(sort $(wildcard man/*.[1-9]))
+EXAMPLES := $(sort $(wildcard systemd/examples/*.conf))
 INSTALLED = "$(bindir)/objmap" "$(sbindir)/objmapperd" "$(libdir)/$(SO)" "$(libdir)/$(SO).$(SOVERSION)" \
             "$(libdir)/$(SO).$(VERSION)" "$(libdir)/libobjmapper.a" "$(libdir)/pkgconfig/libobjmapper.pc" \
             "$(includedir)/objmapper.h" "$(unitdir)/objmapperd.service" "$(unitdir)/objmapperd.socket" \
-            "$(sysusersdir)/objmapperd.conf" "$(sysconfdir)/objmapper/objmapperd.conf" \
+            "$(presetdir)/80-objmapperd.preset" "$(sysusersdir)/objmapperd.conf" "$(tmpfilesdir)/objmapperd.conf" \
+            "$(sysconfdir)/objmapper/objmapperd.conf" \
+            $(foreach e,$(notdir $(EXAMPLES)),"$(docdir)/examples/$(e)") \
             $(foreach m,$(notdir $(MAN)),"$(mandir)/man$(subst .,,$(suffix $(m)))/$(m)")
 # Directories that are the project's own; `uninstall` leaves those that it finds in use.
-OWN_DIRS  = "$(sysconfdir)/objmapper"
+OWN_DIRS  = "$(sysconfdir)/objmapper" "$(docdir)/examples" "$(docdir)"
 
 run: all
 	@sh tests/run-sample.sh
@@ -147,7 +153,8 @@ run: all
 # A configuration that is there already is the administrator's: it stays.
 install: all
 	install -d "$(DESTDIR)$(bindir)" "$(DESTDIR)$(sbindir)" "$(DESTDIR)$(libdir)/pkgconfig" "$(DESTDIR)$(includedir)" \
-		"$(DESTDIR)$(unitdir)" "$(DESTDIR)$(sysusersdir)" "$(DESTDIR)$(sysconfdir)/objmapper"
+		"$(DESTDIR)$(unitdir)" "$(DESTDIR)$(presetdir)" "$(DESTDIR)$(sysusersdir)" "$(DESTDIR)$(tmpfilesdir)" \
+		"$(DESTDIR)$(docdir)/examples" "$(DESTDIR)$(sysconfdir)/objmapper"
 	install -m 755 $(B)/objmap "$(DESTDIR)$(bindir)/"
 	install -m 755 $(B)/objmapperd "$(DESTDIR)$(sbindir)/"
 	install -m 755 $(B)/$(SO).$(SOVERSION) "$(DESTDIR)$(libdir)/$(SO).$(VERSION)"
@@ -162,7 +169,10 @@ install: all
 	sed -e 's|@sbindir@|$(sbindir)|' systemd/objmapperd.service >"$(DESTDIR)$(unitdir)/objmapperd.service"
 	chmod 644 "$(DESTDIR)$(unitdir)/objmapperd.service"
 	install -m 644 systemd/objmapperd.socket "$(DESTDIR)$(unitdir)/"
+	install -m 644 systemd/objmapperd.preset "$(DESTDIR)$(presetdir)/80-objmapperd.preset"
 	install -m 644 systemd/objmapperd.sysusers "$(DESTDIR)$(sysusersdir)/objmapperd.conf"
+	install -m 644 systemd/objmapperd.tmpfiles "$(DESTDIR)$(tmpfilesdir)/objmapperd.conf"
+	install -m 644 $(EXAMPLES) "$(DESTDIR)$(docdir)/examples/"
 	test -e "$(DESTDIR)$(sysconfdir)/objmapper/objmapperd.conf" || \
 		install -m 644 conf/objmapperd.conf "$(DESTDIR)$(sysconfdir)/objmapper/"
 
@@ -180,7 +190,7 @@ help:
 	@echo 'make coverage    line coverage of lib/ and objmapperd/ (gcovr)'
 	@echo 'make fuzz        each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS) (clang)'
 	@echo 'make install     honours DESTDIR, prefix, bindir, sbindir, libdir, includedir, mandir, sysconfdir, unitdir,'
-	@echo '                 sysusersdir'
+	@echo '                 presetdir, sysusersdir, tmpfilesdir, docdir'
 	@echo 'make uninstall   removes what install put there'
 	@echo 'make clean       removes build/'
 	@echo 'MODE=            release (default), debug, asan, tsan, cov, hash, fuzz: each builds in build/MODE'

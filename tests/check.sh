@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# make check: every stage runs even when an earlier one failed; the last lines say how each ended. MAKE, PYTHON and JOBS
-# come from the Makefile.
+# make check: every stage runs even when an earlier one failed; the last lines say how each ended. A stage that cannot
+# run here ends with 77 and is counted as skipped. MAKE, PYTHON and JOBS come from the Makefile.
 set -u
 : "${MAKE:=make}" "${PYTHON:=/usr/bin/python3}" "${JOBS:=2}"
 export PYTHONDONTWRITEBYTECODE=1
@@ -19,12 +19,12 @@ stage() {
         echo
         echo "== $name"
         began=$(date +%s)
-        if "$@"; then
-                result=ok
-        else
-                result=FAILED
-                bad=1
-        fi
+        "$@"
+        case $? in
+        0) result=ok ;;
+        77) result=SKIPPED ;;
+        *) result=FAILED bad=1 ;;
+        esac
         results="$results$result $name ($(($(date +%s) - began)) s)
 "
 }
@@ -53,6 +53,10 @@ suite() {
         build "$mode" all && OBJM_BUILD=build/$mode unrandomized timeout -k 5 1500 "$PYTHON" -m pytest -q "$@"
 }
 
+under_systemd() {
+        "$PYTHON" tests/systemd/possible.py && suite release tests/systemd
+}
+
 replay() {
         build asan fuzz-targets && sh tests/replay.sh build/asan/fuzz
 }
@@ -66,6 +70,7 @@ stage "fuzz corpora, ASan and UBSan" replay
 stage "integration, release" suite release -m "not long" tests/integration
 stage "integration, ASan and UBSan" suite asan -m "not long and not timing" tests/integration
 stage "integration, TSan" suite tsan -m "threads and not long and not timing" tests/integration
+stage "under systemd, release" under_systemd
 
 echo
 echo "== results"

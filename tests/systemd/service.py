@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+"""What the tests ask systemd about the service, and tell it."""
+import re
+
+from machine import wait_until
+
+SERVICE, SOCKET = "objmapperd.service", "objmapperd.socket"
+
+
+def show(machine, name, unit=SERVICE):
+    return machine.run("systemctl", "show", "-P", name, unit).stdout.rstrip("\n")
+
+
+def is_active(machine, unit=SERVICE):
+    return show(machine, "ActiveState", unit) == "active"
+
+
+def main_pid(machine):
+    return int(show(machine, "MainPID"))
+
+
+def status(machine):
+    """(connections, objects) of the status text; None while it has none."""
+    found = re.fullmatch(r"connections: (\d+), objects: (\d+)", show(machine, "StatusText"))
+    return tuple(map(int, found.groups())) if found else None
+
+
+def journal(machine, *arguments):
+    machine.run("journalctl", "--sync")
+    return machine.run("journalctl", "--no-pager", "-o", "cat", "-u", "objmapperd", *arguments).stdout
+
+
+def dropin(machine, unit, text):
+    """In force from the next start. `systemctl revert` removes it."""
+    directory = machine.path(f"/etc/systemd/system/{unit}.d")
+    directory.mkdir(exist_ok=True)
+    (directory / "test.conf").write_text(text)
+    machine.run("systemctl", "daemon-reload")
+
+
+def restarted(machine, old):
+    """Waits for a main process other than @old that is ready."""
+    return wait_until(lambda: is_active(machine) and main_pid(machine) not in (0, old) and main_pid(machine),
+                      message=lambda: journal(machine))
