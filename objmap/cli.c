@@ -13,6 +13,8 @@ static const char help[] =
         "       objmap [OPTION...] cat [--mode MODE] [--range RANGE] [--udp ADDRESS:PORT] URI...\n"
         "       objmap [OPTION...] stat [--json] URI...\n"
         "       objmap [OPTION...] ping [-c N]\n"
+        "       objmap [OPTION...] stats --json\n"
+        "       objmap [OPTION...] reload | drain\n"
         "       objmap [OPTION...] bench [--uris FILE | --prefix PREFIX --tree DIR] [BENCH-OPTION...]\n"
         "\n"
         "  --socket ADDRESS  the daemon's socket: a path, or tcp://ADDRESS:PORT (" OBJMAPPER_SOCKET ")\n"

@@ -185,6 +185,7 @@ void config_free(struct config *c)
                 return;
         config_clear_listen(c);
         config_clear_exports(c);
+        free(c->admin_gids.id);
         free(c);
 }
 

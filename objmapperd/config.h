@@ -37,6 +37,12 @@ struct config_listen {
         uint16_t port;  /* others: 0: the kernel chooses */
 };
 
+/* Users or groups by number; owned. */
+struct config_ids {
+        uint32_t *id;
+        size_t n;
+};
+
 struct config {
         struct config_listen *listen;
         size_t n_listen;
@@ -53,6 +59,8 @@ struct config {
         bool scan, watch;
 
         uint32_t uri_length, in_flight;
+
+        struct config_ids admin_gids; /* whose members may ask for control operations */
 
         int log_level; /* as syslog(3): LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG */
 };

@@ -345,6 +345,11 @@ static int export_gids(struct config_reader *r, const config_setting_t *s, void 
         return read_ids(r, s, group_id, &x->allow_gids, &x->n_allow_gids);
 }
 
+int config_entries_gids(struct config_reader *r, const config_setting_t *list, struct config_ids *ids)
+{
+        return read_ids(r, list, group_id, (const uint32_t **)&ids->id, &ids->n);
+}
+
 static const struct entry_key export_keys[] = {
         {"prefix", true, export_prefix},
         {"path", true, export_path},

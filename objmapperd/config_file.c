@@ -111,6 +111,8 @@ static int read_key(struct config_reader *r, const config_setting_t *s, const st
                 return read_bytes(r, s, key, field);
         case CONFIG_DURATION:
                 return read_duration(r, s, key, field);
+        case CONFIG_GIDS:
+                return config_entries_gids(r, s, field);
         case CONFIG_CHOICE:
                 return read_choice(r, s, key, field);
         case CONFIG_UNSUPPORTED:

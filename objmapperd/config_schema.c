@@ -11,6 +11,7 @@
 #define BYTES(name, field, min, max)   {name, CONFIG_BYTES, offsetof(struct config, field), min, max, NULL}
 #define DURATION(name, field)          {name, CONFIG_DURATION, offsetof(struct config, field), 0, MAX_TIMEOUT_S, NULL}
 #define CHOICE(name, field, choices)   {name, CONFIG_CHOICE, offsetof(struct config, field), 0, 0, choices}
+#define GIDS(name, field)              {name, CONFIG_GIDS, offsetof(struct config, field), 0, 0, NULL}
 #define UNSUPPORTED(name)              {name, CONFIG_UNSUPPORTED, 0, 0, 0, NULL}
 #define GROUP(name, keys)              {name, keys, objm_array_len(keys)}
 
@@ -62,6 +63,10 @@ static const struct config_key limits[] = {
         UNSUPPORTED("requests_per_second"),
 };
 
+static const struct config_key control[] = {
+        GIDS("admin_gids", admin_gids),
+};
+
 static const struct config_key ring[] = {
         UNSUPPORTED("enabled"),
         UNSUPPORTED("entries"),
@@ -78,8 +83,8 @@ static const struct config_key log_keys[] = {
 
 static const struct config_group groups[] = {
         GROUP("concurrency", concurrency), GROUP("timeouts", timeouts), GROUP("index", index_keys),
-        GROUP("limits", limits),           GROUP("ring", ring),         GROUP("metrics", metrics),
-        GROUP("log", log_keys),
+        GROUP("limits", limits),           GROUP("control", control),   GROUP("ring", ring),
+        GROUP("metrics", metrics),         GROUP("log", log_keys),
 };
 
 const struct config_group *config_schema_group(const char *name)

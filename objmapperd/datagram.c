@@ -62,7 +62,7 @@ static void run_cold(struct objm_job *job, struct objm_qsbr_reader *reader)
 {
         struct cold *c = objm_container_of(job, struct cold, job);
         struct datagram *d = c->service;
-        struct request_context ctx = {.snapshot = server_snapshot(d->server), .peer = &nobody};
+        struct request_context ctx = {.server = d->server, .snapshot = server_snapshot(d->server), .peer = &nobody};
         struct reply r = request_run_waiting(&ctx, &c->ask.rq);
 
         objm_qsbr_offline(reader);
@@ -128,7 +128,8 @@ static bool admit(struct datagram *d, const struct objm_udp_datagram *in, uint64
 /* Length of the reply in @out, 0: none is due now. */
 static size_t answer(struct datagram *d, int sock, const struct objm_udp_datagram *in, uint64_t now, uint8_t *out)
 {
-        struct request_context ctx = {.snapshot = server_snapshot(d->server), .peer = &nobody, .nowait = true};
+        struct request_context ctx = {.server = d->server, .snapshot = server_snapshot(d->server), .peer = &nobody,
+                                      .nowait = true};
         struct datagram_ask a;
         struct reply r;
         size_t len = 0;

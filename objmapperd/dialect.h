@@ -14,7 +14,10 @@
 struct dialect {
         /* As objm_v1_request_decode(): OK, MORE or BAD. ret->uri points into @buf. */
         enum objm_decode (*next)(const uint8_t *buf, size_t len, struct request *ret, size_t *ret_used);
-        /* Writes all of the reply but descriptor and body; at most DIALECT_REPLY_MAX bytes. Returns how many. */
+        /*
+         * Writes all of the reply but descriptor and body; at most DIALECT_REPLY_MAX bytes, but for those with a text
+         * that is not static. Returns how many.
+         */
         size_t (*encode)(uint8_t *buf, size_t cap, const struct reply *r);
         /* As objm_batch_send() and objm_batch_queue(). */
         int (*send)(struct objm_batch *b, int sock, struct objm_outq *q);

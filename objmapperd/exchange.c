@@ -2,6 +2,7 @@
 #include "objmapperd/exchange.h"
 
 #include "base/fd.h"
+#include "objmapperd/control.h"
 #include "objmapperd/hello.h"
 #include "objmapperd/task.h"
 #include "objmapperd/transfer.h"
@@ -162,7 +163,7 @@ static uint32_t inline_limit(const struct connection *c, const struct request *r
 static enum step next(struct connection *c, struct stretch *s, struct request *rq, struct reply *reply, size_t *used)
 {
         struct worker *w = c->worker;
-        struct request_context ctx = {.snapshot = w->snapshot, .peer = &c->peer, .nowait = true,
+        struct request_context ctx = {.server = w->server, .snapshot = w->snapshot, .peer = &c->peer, .nowait = true,
                                       .refuse_fds = c->refuse_fds};
         enum objm_decode d;
 
@@ -174,7 +175,7 @@ static enum step next(struct connection *c, struct stretch *s, struct request *r
         rq->inline_limit = inline_limit(c, rq);
         if (d == OBJM_DECODE_OK && w->server->model->execution == OBJM_EXECUTE_SPAWN && request_uses_store(rq))
                 return STEP_TASK;
-        if (request_run(&ctx, rq, reply) == REQUEST_COLD)
+        if (request_run(&ctx, rq, reply) != 0)
                 return STEP_TASK;
         if (reply->body)
                 return STEP_BODY;
@@ -184,6 +185,13 @@ static enum step next(struct connection *c, struct stretch *s, struct request *r
         }
         put(c, s, reply);
         return d == OBJM_DECODE_BAD ? STEP_LAST : STEP_REPLY;
+}
+
+static int hand_over(struct connection *c, const struct request *rq)
+{
+        if (request_is_for_main(rq))
+                return control_start(c, rq);
+        return request_may_have_body(rq, &c->peer) ? transfer_start(c, rq) : task_start(c, rq);
 }
 
 /* Replies before it leave first, and all of them: a task cannot be taken back. */
@@ -196,7 +204,7 @@ static void start_task(struct connection *c, struct stretch *s, const struct req
         if (s->at != here || exchange_blocked(c))
                 return;
         s->at += used;
-        if ((request_may_have_body(rq, &c->peer) ? transfer_start(c, rq) : task_start(c, rq)) == 0) {
+        if (hand_over(c, rq) == 0) {
                 s->mark = s->at;
                 return;
         }

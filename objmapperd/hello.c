@@ -2,7 +2,6 @@
 #include "objmapperd/hello.h"
 
 #include "objmapperd/transfer.h"
-#include "protocol/v3.h"
 
 #include <errno.h>
 #include <string.h>
@@ -15,6 +14,11 @@ static uint8_t instance[OBJM_V3_INSTANCE]; /* const after hello_init() */
 int hello_init(void)
 {
         return getrandom(instance, sizeof(instance), 0) == (ssize_t)sizeof(instance) ? 0 : -errno;
+}
+
+const uint8_t *hello_instance(void)
+{
+        return instance;
 }
 
 static uint32_t at_most(uint32_t wanted, uint32_t limit)

@@ -3,6 +3,7 @@
  * Starts everything, then waits for signals: SIGTERM and SIGINT drain and end, a second one ends at once; SIGHUP
  * reloads. No other thread takes a signal.
  */
+#include "base/clock.h"
 #include "base/fd.h"
 #include "concurrency/loop.h"
 #include "objmapperd/config.h"
@@ -10,8 +11,11 @@
 #include "objmapperd/server.h"
 #include "objmapperd/sockets.h"
 #include "objmapperd/watch.h"
+#include "protocol/v3.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,21 +30,25 @@ struct daemon {
         struct server *server;
         struct sockets sockets;
         struct objm_loop loop;
-        struct objm_source signals;
+        struct objm_source signals, drained;
         struct watch watch;
-        bool ending;
+        bool draining;
+        bool ending; /* to drain; while draining: at once */
 };
 
-static void say_bad_export(const struct config *config, size_t bad, int error)
+/* Says in the log and in @err what an attempt to use @config came to. */
+static void explain(const struct config *config, size_t bad, int r, struct config_error *err)
 {
-        struct log_about about = {.message = LOG_MESSAGE_EXPORT};
+        struct log_about about = {0};
 
-        if (bad >= config->n_exports) {
-                log_line(LOG_ERR, "cannot start: %s", strerror(-error));
-                return;
+        if (bad < config->n_exports) {
+                about = (struct log_about){.message = LOG_MESSAGE_EXPORT, .export = config->exports[bad].prefix};
+                snprintf(err->text, sizeof(err->text), "export %s: %s: %s", about.export, config->exports[bad].path,
+                         strerror(-r));
+        } else {
+                snprintf(err->text, sizeof(err->text), "%s", strerror(-r));
         }
-        about.export = config->exports[bad].prefix;
-        log_about(LOG_ERR, &about, "export %s: %s: %s", about.export, config->exports[bad].path, strerror(-error));
+        log_about_text(LOG_ERR, &about, err->text);
 }
 
 static struct objm_store *current_store(struct daemon *d)
@@ -53,62 +61,101 @@ static void say(int priority, enum log_message message, const char *text)
         log_about_text(priority, &(struct log_about){.message = message}, text);
 }
 
-/* The old configuration stays unless all of the new one holds. */
-static void reload(struct daemon *d)
+static int use_config(struct daemon *d, struct config *config, struct config_error *err)
 {
-        struct config_error err;
-        struct config *config;
         size_t bad = SIZE_MAX;
-        int r = config_load(d->options, &config, &err);
+        int r;
 
-        if (r < 0) {
-                log_line(LOG_ERR, "%s", err.text);
-                say(LOG_ERR, LOG_MESSAGE_NOT_RELOADED, "not reloaded");
-                return;
-        }
-        sd_notify(0, "RELOADING=1");
         watch_set(&d->watch, NULL);
         r = server_reload(d->server, config, &bad);
         if (r < 0) {
-                say_bad_export(config, bad, r);
-                say(LOG_ERR, LOG_MESSAGE_NOT_RELOADED, "not reloaded");
+                explain(config, bad, r, err);
                 config_free(config);
         } else {
                 log_set_level(config->log_level);
-                say(LOG_INFO, LOG_MESSAGE_RELOADED, "reloaded");
         }
         watch_set(&d->watch, current_store(d));
-        sd_notify(0, "READY=1");
+        return r;
+}
+
+static int load_and_use(struct daemon *d, struct config_error *err)
+{
+        struct config *config;
+        int r = config_load(d->options, &config, err);
+
+        if (r < 0)
+                log_line(LOG_ERR, "%s", err->text);
+        else
+                r = use_config(d, config, err);
+        return r == 0 || r == -ENOMEM ? r : -EINVAL;
+}
+
+static int refuse(struct config_error *err, const char *text)
+{
+        snprintf(err->text, sizeof(err->text), "%s", text);
+        return -EBUSY;
+}
+
+/* The old configuration stays unless all of the new one holds. */
+static int reload(struct daemon *d, struct config_error *err)
+{
+        int r = d->draining ? refuse(err, "the daemon is draining") : load_and_use(d, err);
+
+        if (r < 0)
+                say(LOG_ERR, LOG_MESSAGE_NOT_RELOADED, "not reloaded");
+        else
+                say(LOG_INFO, LOG_MESSAGE_RELOADED, "reloaded");
+        return r;
+}
+
+static int notify_and_reload(struct daemon *d, struct config_error *err)
+{
+        int r;
+
+        sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, objm_clock_ns() / OBJM_NS_PER_US);
+        r = reload(d, err);
+        sd_notify(0, d->draining ? "STOPPING=1" : "READY=1");
+        return r;
+}
+
+static int on_control(void *userdata, uint8_t op, struct config_error *err)
+{
+        struct daemon *d = userdata;
+
+        if (op == OBJM_V3_OP_RELOAD)
+                return notify_and_reload(d, err);
+        if (!d->draining)
+                d->ending = true;
+        return 0;
 }
 
 static void on_signal(struct objm_source *source, uint32_t events)
 {
         struct daemon *d = objm_container_of(source, struct daemon, signals);
         struct signalfd_siginfo info;
+        struct config_error err;
 
         if (read(source->fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
                 return;
         if (info.ssi_signo == SIGHUP)
-                reload(d);
+                (void)notify_and_reload(d, &err);
         else
                 d->ending = true;
 }
 
-static sigset_t ending_signals(void)
+/* The last connection has ended: that the loop wakes is all that is needed. */
+static void on_drained(struct objm_source *source, uint32_t events)
+{
+}
+
+/* Blocked before the first thread is started, so that all inherit it. SIGPIPE is nobody's. */
+static int open_signals(int *ret_fd)
 {
         sigset_t set;
 
         sigemptyset(&set);
         sigaddset(&set, SIGTERM);
         sigaddset(&set, SIGINT);
-        return set;
-}
-
-/* Blocked before the first thread is started, so that all inherit it. SIGPIPE is nobody's. */
-static int open_signals(int *ret_fd)
-{
-        sigset_t set = ending_signals();
-
         sigaddset(&set, SIGHUP);
         signal(SIGPIPE, SIG_IGN);
         if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
@@ -137,6 +184,8 @@ static int prepare(struct daemon *d)
                 return r;
         d->signals.events = EPOLLIN;
         d->signals.on_events = on_signal;
+        d->drained.events = EPOLLIN;
+        d->drained.on_events = on_drained;
         watch_init(&d->watch, &d->loop);
         return objm_loop_add(&d->loop, &d->signals);
 }
@@ -164,10 +213,17 @@ static int start(struct daemon *d, struct config *config)
         }
         r = server_new(config, &bad, &d->server);
         if (r < 0) {
-                say_bad_export(config, bad, r);
+                explain(config, bad, r, &err);
                 config_free(config);
                 return r;
         }
+        d->drained.fd = d->server->drained_fd;
+        r = objm_loop_add(&d->loop, &d->drained);
+        if (r < 0) {
+                log_line(LOG_ERR, "cannot start: %s", strerror(-r));
+                return r;
+        }
+        control_open(&d->server->control, &d->loop, on_control, d);
         watch_set(&d->watch, current_store(d));
         r = server_listen(d->server, d->sockets.listeners, d->sockets.n);
         if (r < 0)
@@ -179,20 +235,43 @@ static int start(struct daemon *d, struct config *config)
         return r;
 }
 
-static void serve(struct daemon *d)
+static void loop_once(struct daemon *d, int timeout_ms)
 {
-        sigset_t ending = ending_signals();
+        objm_loop_wait(&d->loop, timeout_ms);
+        objm_loop_dispatch(&d->loop);
+}
 
-        say(LOG_INFO, LOG_MESSAGE_READY, "ready");
-        sd_notify(0, "READY=1");
-        while (!d->ending) {
-                objm_loop_wait(&d->loop, -1);
-                objm_loop_dispatch(&d->loop);
-        }
+static uint64_t drain_deadline(struct daemon *d)
+{
+        uint64_t ns = atomic_load_explicit(&d->server->snapshot, memory_order_relaxed)->config->drain_ns;
+
+        return ns ? objm_clock_ns() + ns : UINT64_MAX;
+}
+
+/* Until the last connection has ended, the time is over or a second signal says so. */
+static void drain(struct daemon *d)
+{
+        uint64_t deadline = drain_deadline(d), now;
+
+        d->draining = true;
+        d->ending = false;
         sd_notify(0, "STOPPING=1");
         say(LOG_INFO, LOG_MESSAGE_DRAINING, "draining");
-        (void)!signalfd(d->signals.fd, &ending, 0); /* a reload does not cut the drain short */
-        server_drain(d->server, d->signals.fd);
+        server_drain(d->server);
+        while (!d->ending && !server_is_drained(d->server) && (now = objm_clock_ns()) < deadline) {
+                uint64_t ms = (deadline - now) / OBJM_NS_PER_MS + 1;
+
+                loop_once(d, ms < INT_MAX ? (int)ms : INT_MAX);
+        }
+}
+
+static void serve(struct daemon *d)
+{
+        say(LOG_INFO, LOG_MESSAGE_READY, "ready");
+        sd_notify(0, "READY=1");
+        while (!d->ending)
+                loop_once(d, -1);
+        drain(d);
 }
 
 static int run(const struct options *options, struct config *config)

@@ -2,6 +2,9 @@
 #include "objmapperd/request.h"
 
 #include "base/fd.h"
+#include "objmapperd/access.h"
+#include "objmapperd/server.h"
+#include "objmapperd/stats.h"
 #include "protocol/v3.h"
 
 #include <errno.h>
@@ -11,6 +14,7 @@
 struct operation {
         int (*run)(const struct request_context *ctx, const struct request *rq, struct reply *ret);
         bool uses_store; /* has a URI, whose length is limited by the configuration */
+        bool control;    /* for administrators */
 };
 
 struct reply request_refuse(const struct request *rq, uint8_t status, const char *text)
@@ -156,10 +160,32 @@ static int run_ping(const struct request_context *ctx, const struct request *rq,
         return 0;
 }
 
+static int run_stats(const struct request_context *ctx, const struct request *rq, struct reply *ret)
+{
+        uint64_t len;
+        int fd, r = stats_open(ctx->server, ctx->snapshot, &fd, &len);
+
+        *ret = r == 0 ? request_refuse(rq, OBJM_STATUS_OK, NULL) : from_errno(rq, r);
+        if (r == 0) {
+                ret->fd = fd;
+                ret->body = ret->in_memory = true;
+                ret->body_len = len;
+        }
+        return 0;
+}
+
+static int run_in_main(const struct request_context *ctx, const struct request *rq, struct reply *ret)
+{
+        return REQUEST_MAIN;
+}
+
 static const struct operation operations[] = {
         [OBJM_V3_OP_GET] = {run_get, .uses_store = true},
         [OBJM_V3_OP_STAT] = {run_stat, .uses_store = true},
         [OBJM_V3_OP_PING] = {.run = run_ping},
+        [OBJM_V3_OP_STATS] = {run_stats, .control = true},
+        [OBJM_V3_OP_RELOAD] = {run_in_main, .control = true},
+        [OBJM_V3_OP_DRAIN] = {run_in_main, .control = true},
 };
 
 static const struct operation *find(const struct request *rq)
@@ -182,7 +208,14 @@ bool request_may_have_body(const struct request *rq, const struct objm_peer *pee
                                             (rq->mode == OBJM_MODE_AUTO && (rq->inline_limit || peer->remote)));
 }
 
-int request_run(const struct request_context *ctx, const struct request *rq, struct reply *ret)
+bool request_is_for_main(const struct request *rq)
+{
+        const struct operation *op = find(rq);
+
+        return op && op->run == run_in_main;
+}
+
+static int run(const struct request_context *ctx, const struct request *rq, struct reply *ret)
 {
         const struct operation *op = find(rq);
 
@@ -192,9 +225,20 @@ int request_run(const struct request_context *ctx, const struct request *rq, str
                 *ret = request_refuse(rq, OBJM_STATUS_UNSUPPORTED, "unknown operation");
         else if (op->uses_store && rq->uri_len > ctx->snapshot->config->uri_length)
                 *ret = request_refuse(rq, OBJM_STATUS_URI_TOO_LONG, NULL);
+        else if (op->control && !access_is_admin(ctx->snapshot->config, ctx->peer))
+                *ret = request_refuse(rq, OBJM_STATUS_DENIED, NULL);
         else
                 return op->run(ctx, rq, ret);
         return 0;
+}
+
+int request_run(const struct request_context *ctx, const struct request *rq, struct reply *ret)
+{
+        int r = run(ctx, rq, ret);
+
+        if (r == 0 && objm_unlikely(ret->status == OBJM_STATUS_DENIED))
+                server_count_denied(ctx->server);
+        return r;
 }
 
 struct reply request_run_waiting(const struct request_context *ctx, const struct request *rq)

@@ -30,12 +30,14 @@ struct reply {
         uint32_t id;
         int fd;           /* owned; -1: none. To be passed, unless body is set */
         bool body;        /* fd is to be read and its bytes sent: body_len from body_at on */
+        bool in_memory;   /* with body: reading fd never waits */
         uint64_t body_at, body_len;
-        const char *text; /* static, says more than the status; may be NULL */
+        const char *text; /* static, or stays until the reply is encoded; says more than the status; may be NULL */
         struct objm_object_info info; /* with status OK; version 0: none */
 };
 
 struct request_context {
+        struct server *server;
         const struct snapshot *snapshot;
         const struct objm_peer *peer;
         bool nowait;     /* do not wait for a disk */
@@ -44,6 +46,7 @@ struct request_context {
 
 enum {
         REQUEST_COLD = 1, /* with nowait: needs the disk, run it again in a thread that may wait */
+        REQUEST_MAIN = 2, /* is the main thread's: hand it to control_start() */
 };
 
 /* True when the operation looks objects up; such requests run in a thread of their own under thread-per-request. */
@@ -52,7 +55,10 @@ bool request_uses_store(const struct request *rq);
 /* True when the answer to @peer may be an object's bytes. */
 bool request_may_have_body(const struct request *rq, const struct objm_peer *peer);
 
-/* Runs it to completion. 0, or REQUEST_COLD with *ret untouched. */
+/* True when run() returns REQUEST_MAIN for those who may ask for it. */
+bool request_is_for_main(const struct request *rq);
+
+/* Runs it to completion. 0, or REQUEST_COLD or REQUEST_MAIN with *ret untouched. */
 int request_run(const struct request_context *ctx, const struct request *rq, struct reply *ret) objm_must_check;
 
 /* The same in a thread that may wait for a disk: ctx->nowait is false. */

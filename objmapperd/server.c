@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -229,6 +228,11 @@ bool server_wide_over(const struct server *s)
         return atomic_load_explicit(&s->wide, memory_order_relaxed) >= CONNECTION_WIDE_MAX;
 }
 
+void server_count_denied(struct server *s)
+{
+        atomic_fetch_add_explicit(&s->denied, 1, memory_order_relaxed);
+}
+
 /* Pairs with the store of `draining` in server_drain(): of the two, one sees what the other has done. */
 void server_count_out(struct server *s)
 {
@@ -238,23 +242,8 @@ void server_count_out(struct server *s)
                 (void)!write(s->drained_fd, &one, sizeof(one));
 }
 
-static void wait_drained(struct server *s, int interrupt_fd, uint64_t deadline)
+void server_drain(struct server *s)
 {
-        struct pollfd p[] = {{.fd = s->drained_fd, .events = POLLIN}, {.fd = interrupt_fd, .events = POLLIN}};
-        uint64_t now;
-
-        while (atomic_load(&s->n_connections) && (now = objm_clock_ns()) < deadline) {
-                uint64_t ms = (deadline - now) / OBJM_NS_PER_MS + 1;
-
-                if (poll(p, 2, ms < INT_MAX ? (int)ms : INT_MAX) > 0)
-                        return;
-        }
-}
-
-void server_drain(struct server *s, int interrupt_fd)
-{
-        const struct snapshot *snap = atomic_load_explicit(&s->snapshot, memory_order_relaxed);
-
         listener_stop(s->listener);
         s->listener = NULL;
         datagram_stop(s->datagram);
@@ -262,12 +251,17 @@ void server_drain(struct server *s, int interrupt_fd)
         atomic_store(&s->draining, true);
         pthread_mutex_unlock(&s->workers_lock);
         for_each_worker(s, worker_drain_locked);
-        wait_drained(s, interrupt_fd, snap->config->drain_ns ? objm_clock_ns() + snap->config->drain_ns : UINT64_MAX);
+}
+
+bool server_is_drained(struct server *s)
+{
+        return atomic_load(&s->draining) && !atomic_load(&s->n_connections);
 }
 
 /* Workers end first, then every thread that may still post to them. */
 static void stop_threads(struct server *s)
 {
+        control_close(&s->control);
         listener_stop(s->listener);
         datagram_stop(s->datagram);
         for_each_worker(s, worker_stop_locked);
@@ -295,6 +289,7 @@ static void release(struct server *s)
         objm_pool_free(s->pool);
         objm_qsbr_free(s->qsbr);
         objm_fd_close(s->drained_fd);
+        control_deinit(&s->control);
         pthread_mutex_destroy(&s->workers_lock);
         free(s);
 }
@@ -315,7 +310,8 @@ int server_new(struct config *config, size_t *ret_bad, struct server **ret)
 
         if (!s)
                 return -ENOMEM;
-        *s = (struct server){.model = &objm_models[config->model], .drained_fd = -1};
+        *s = (struct server){.model = &objm_models[config->model], .drained_fd = -1, .started_ns = objm_clock_ns()};
+        control_init(&s->control);
         set_limits(s, config);
         objm_list_init(&s->workers);
         pthread_mutex_init(&s->workers_lock, NULL);

@@ -11,6 +11,7 @@
 #include "concurrency/qsbr.h"
 #include "concurrency/spawn.h"
 #include "objmapperd/config.h"
+#include "objmapperd/control.h"
 #include "objmapperd/snapshot.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -34,6 +35,8 @@ struct server {
 
         pthread_mutex_t workers_lock; /* rank 1: no other lock is taken while it is held */
         struct objm_list workers; /* all of them, also those of one connection */
+        struct control control;
+        uint64_t started_ns; /* objm_clock_ns() */
         atomic_bool draining;
         int drained_fd; /* eventfd: rung when the last connection ends while draining */
 
@@ -43,6 +46,7 @@ struct server {
         atomic_long queued_fds;
         atomic_long bodies;
         atomic_long wide;
+        _Atomic uint64_t denied;
 };
 
 /*
@@ -60,10 +64,12 @@ int server_serve_datagrams(struct server *s, const int *fds, size_t n) objm_must
 int server_reload(struct server *s, struct config *config, size_t *ret_bad) objm_must_check;
 
 /*
- * No new connections; each one ends after what is in flight. Returns when all have ended, the drain time is over or
- * @interrupt_fd is readable.
+ * Begins to drain: no new connections, no more datagrams; each connection ends after what is in flight, idle ones at
+ * once. The listening sockets stay open, for whoever serves them next. When the last connection has ended, drained_fd
+ * is readable and is_drained() true.
  */
-void server_drain(struct server *s, int interrupt_fd);
+void server_drain(struct server *s);
+bool server_is_drained(struct server *s);
 
 /* A connection has ended. Any thread. */
 void server_count_out(struct server *s);
@@ -79,6 +85,9 @@ bool server_bodies_over(const struct server *s);
 /* Connections with a large send buffer. Any thread. */
 void server_count_wide(struct server *s, long change);
 bool server_wide_over(const struct server *s);
+
+/* A request has been denied. Any thread. */
+void server_count_denied(struct server *s);
 
 /* Ends all threads, frees. NULL is fine. */
 void server_free(struct server *s);

@@ -30,7 +30,7 @@ static void deliver(struct objm_mail *m)
 static void work(struct task *t)
 {
         struct server *s = t->c->worker->server;
-        struct request_context ctx = {.snapshot = server_snapshot(s), .peer = &t->c->peer};
+        struct request_context ctx = {.server = s, .snapshot = server_snapshot(s), .peer = &t->c->peer};
         struct objm_loop *loop = &t->c->worker->loop;
 
         t->reply = request_run_waiting(&ctx, &t->rq);

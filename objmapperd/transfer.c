@@ -111,7 +111,7 @@ static int say_if_unreadable(struct transfer *t, int result)
 static bool open_object(struct transfer *t)
 {
         struct server *s = t->c->worker->server;
-        struct request_context ctx = {.snapshot = server_snapshot(s), .peer = &t->c->peer};
+        struct request_context ctx = {.server = s, .snapshot = server_snapshot(s), .peer = &t->c->peer};
         struct reply r = request_run_waiting(&ctx, &t->rq);
 
         if (r.body && server_bodies_over(s)) {
@@ -271,7 +271,8 @@ static size_t fill(const struct connection *c, const struct reply *r, uint8_t *b
 {
         size_t head = c->dialect->encode(buf, cap, r);
         struct iovec iov = {.iov_base = buf + head, .iov_len = (size_t)r->body_len};
-        ssize_t n = r->body_len ? preadv2(r->fd, &iov, 1, (off_t)r->body_at, RWF_NOWAIT) : 0;
+        int flags = r->in_memory ? 0 : RWF_NOWAIT; /* memory has no such flag */
+        ssize_t n = r->body_len ? preadv2(r->fd, &iov, 1, (off_t)r->body_at, flags) : 0;
 
         return n == (ssize_t)r->body_len ? head + (size_t)n : 0;
 }

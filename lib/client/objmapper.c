@@ -94,6 +94,7 @@ void objmapper_free(struct objmapper *om)
         objm_slots_deinit(&om->slots);
         objm_link_deinit(&om->link);
         free(om->path);
+        free(om->text);
         free(om);
 }
 

@@ -122,6 +122,22 @@ int objmapper_read_cb(struct objmapper *om, const char *uri, objmapper_read_fn f
                       const struct objmapper_read_options *options, struct objmapper_object *ret);
 
 /*
+ * Control operations, for root, the daemon's user and the groups of its configuration (-EACCES for others, and over
+ * TCP). STATS has *ret_text say how the daemon does, as one JSON object. RELOAD returns when the daemon has read its
+ * configuration anew; -EINVAL: it cannot be used, so the old one stays, and *ret_text says why. DRAIN returns when the
+ * daemon has begun to end: no new connections, what is in flight is still answered; it is not repeated when the
+ * connection breaks (-ECONNRESET: it may have been heard). *ret_text is always set: NULL, or text to be given to
+ * free(3). @ret_text may be NULL. Otherwise as the blocking calls above; -EOPNOTSUPP: the server is too old, or the
+ * protocol version 1.
+ */
+enum objmapper_control_operation {
+        OBJMAPPER_STATS,
+        OBJMAPPER_RELOAD,
+        OBJMAPPER_DRAIN,
+};
+int objmapper_control(struct objmapper *om, int operation, char **ret_text);
+
+/*
  * Gets @n objects with many requests in flight. @done is called once for each, in any order, with the index into
  * @uris; it owns completion->object.fd. A non-zero return of @done stops: what comes after is closed, and that value is
  * returned. 0 when all have been answered, else -errno of the connection (then not all have been); the timeout is for

@@ -4,6 +4,7 @@
 #include "base/fd.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -48,6 +49,8 @@ static bool right_body(const struct objm_slot *s, const struct objm_reply *r)
 
         if (!r->has_id)
                 return true; /* the decoder has seen to it */
+        if (s->op == OBJM_V3_OP_STATS && r->status == OBJM_STATUS_OK)
+                return true;
         if (!granted(s, r) || r->n_fds)
                 return !r->body_len;
         return r->body_len == (s->range_length && s->range_length < len ? s->range_length : len);
@@ -75,6 +78,13 @@ static int take_fd(struct objmapper *om, struct objm_reply *r)
         return 0;
 }
 
+/* Without it, when there is no memory. */
+static void keep_text(struct objmapper *om, const struct objm_reply *r)
+{
+        free(om->text);
+        om->text = r->text ? strndup((const char *)r->text, r->text_len) : NULL;
+}
+
 /* Returns 1 when a reply was taken, 0 when no whole one is there, or -errno. *@lost counts replies without their fd. */
 static int take_one(struct objmapper *om, unsigned *lost)
 {
@@ -100,6 +110,8 @@ static int take_one(struct objmapper *om, unsigned *lost)
         *lost += e == -EMFILE;
         if (s->op == OBJM_V3_OP_STAT)
                 r.object.fd = objm_fd_close(r.object.fd);
+        if (objm_slot_is_control(s))
+                keep_text(om, &r);
         objm_bytequeue_pop(in, used);
         s->body_len = om->body_left = r.body_len;
         objm_slots_complete(&om->slots, s, e, &r.object);

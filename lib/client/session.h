@@ -50,6 +50,7 @@ struct objmapper {
         bool use_v1;         /* for the next connection */
         uint8_t instance[OBJM_V3_INSTANCE];
         char *path;
+        char *text;               /* control: what the server has said of the last one; owned, or NULL */
         bool reading;             /* a read call is going on: its callback must not begin another */
         struct objmapper *bodies; /* OBJMAPPER_SPLIT_BODIES: what the read calls use, owned; bodies.h */
 };

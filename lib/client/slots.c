@@ -3,7 +3,6 @@
 
 #include "base/fd.h"
 #include "protocol/status.h"
-#include "protocol/v3.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -192,7 +191,7 @@ void objm_slots_requeue_sent(struct objm_slots *t, bool count)
         while ((s = objm_slots_first(&t->sent))) {
                 if (s->abandoned) {
                         release(t, s);
-                } else if (count && ++s->sends >= OBJM_SLOTS_SENDS) {
+                } else if ((count && ++s->sends >= OBJM_SLOTS_SENDS) || s->op == OBJM_V3_OP_DRAIN) {
                         objm_slots_fail(t, s, -ECONNRESET);
                 } else {
                         unmark_sent(t, s);

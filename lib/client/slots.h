@@ -15,6 +15,7 @@
 #include "base/attr.h"
 #include "base/list.h"
 #include "client/objmapper.h"
+#include "protocol/v3.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -36,6 +37,12 @@ struct objm_slot {
         int result;                     /* when done */
         struct objmapper_object object; /* when done; owns object.fd */
 };
+
+/* Not of objects, and not through the submit calls: one at a time. */
+static inline bool objm_slot_is_control(const struct objm_slot *s)
+{
+        return s->op >= OBJM_V3_OP_STATS;
+}
 
 struct objm_slots_read {
         uint8_t mode; /* enum objm_mode */

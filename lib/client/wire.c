@@ -48,6 +48,10 @@ int objm_wire_metadata(const uint8_t *metadata, size_t len, struct objm_reply *r
         int r;
 
         while ((r = objm_v1_metadata_next(metadata, len, &at, &type, &data, &n)) > 0) {
+                if (type == OBJM_V1_META_ERROR) {
+                        reply->text = data;
+                        reply->text_len = n;
+                }
                 if (type != OBJM_V1_META_SIZE && type != OBJM_V1_META_MTIME)
                         continue;
                 r = objm_v1_metadata_number(data, n, &number);

@@ -18,6 +18,8 @@ struct objm_reply {
         bool has_size;                  /* object.size is known */
         uint64_t body_len;              /* bytes that follow */
         struct objmapper_object object; /* without the descriptor */
+        const uint8_t *text;            /* with a refusal: for people, inside the input; NULL: none */
+        size_t text_len;
 };
 
 struct objm_wire {

@@ -218,6 +218,9 @@ static uint8_t request_status(uint8_t op, uint8_t mode, size_t uri_len)
                 return uri_len > 0 ? OBJM_STATUS_OK : OBJM_STATUS_INVALID_REQUEST;
         case OBJM_V3_OP_PING:
         case OBJM_V3_OP_RING_ATTACH:
+        case OBJM_V3_OP_STATS:
+        case OBJM_V3_OP_RELOAD:
+        case OBJM_V3_OP_DRAIN:
                 return OBJM_STATUS_OK;
         }
         return OBJM_STATUS_UNSUPPORTED;

@@ -57,13 +57,17 @@ enum objm_v3_op {
         OBJM_V3_OP_STAT = 2,
         OBJM_V3_OP_PING = 3,
         OBJM_V3_OP_RING_ATTACH = 4,
-        /* 16.. content and names: PUT, COMMIT, DELETE, LIST, WATCH; 64.. control: STATS, RELOAD, DRAIN */
+        /* 16.. content and names: PUT, COMMIT, DELETE, LIST, WATCH */
+        /* 64.. control, for administrators; without URI, extra or mode */
+        OBJM_V3_OP_STATS = 64,  /* the body is JSON text */
+        OBJM_V3_OP_RELOAD = 65, /* answered when it is done; of one that failed the metadata say why */
+        OBJM_V3_OP_DRAIN = 66,  /* answered when it begins */
 };
 
 enum objm_v3_request_flag {
         OBJM_V3_RQ_RANGE = 1 << 0,      /* range_offset and range_length hold; for bodies only */
         OBJM_V3_RQ_IF_VERSION = 1 << 1, /* no descriptor, no body when the object's version equals if_version */
-        OBJM_V3_RQ_METADATA = 1 << 2,   /* send metadata: mtime and ETag */
+        OBJM_V3_RQ_METADATA = 1 << 2,   /* send metadata: mtime and ETag, or why it was refused */
 };
 
 enum objm_v3_response_flag {

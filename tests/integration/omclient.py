@@ -250,6 +250,10 @@ class V3(Client):
         assert r.status == p.OK and r.fd < 0 and r.op == p.PING
         return r
 
+    def control(self, op):
+        """The reply to STATS, RELOAD or DRAIN, with the text that goes with a refusal."""
+        return self.get(b"", mode=0, op=op, flags=p.METADATA)
+
 
 CLIENTS = {1: V1, 3: V3}
 

@@ -15,6 +15,7 @@ URI_MAX, METADATA_MAX, EXTRA_MAX, HELLO_MAX, FDS_MAX = 4096, 1024, 1024, 256, 25
 
 FD, COPY, SPLICE, AUTO, INLINE = ord("1"), ord("2"), ord("3"), ord("a"), ord("i")
 GET, STAT, PING, RING_ATTACH = 1, 2, 3, 4
+STATS, RELOAD, DRAIN = 64, 65, 66
 RANGE, IF_VERSION, METADATA = 1, 2, 4
 NOT_MODIFIED = 1
 CAP_FD_BATCH, CAP_INLINE, CAP_COPY, CAP_RING = 1, 2, 4, 8
@@ -188,7 +189,7 @@ def request_encode(r):
 
 
 def request_refusal(op, mode, uri):
-    if op not in (GET, STAT, PING, RING_ATTACH):
+    if op not in (GET, STAT, PING, RING_ATTACH, STATS, RELOAD, DRAIN):
         return UNSUPPORTED
     if op in (GET, STAT) and not uri:
         return INVALID

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/objmapper.h"
+
+#include "client/call.h"
+#include "protocol/v3.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define TEXT_MAX (64u << 20)
+
+/* A body cannot be awaited by anyone else. */
+static int give_up(struct objmapper *om)
+{
+        int r = objm_call_give_up(om);
+
+        if (om->slots.n_sent && om->state == OBJM_SESSION_READY)
+                objm_session_drop(om, -ECONNRESET);
+        return r;
+}
+
+static int ask(struct objmapper *om, uint8_t op, uint64_t *ret_body)
+{
+        struct objmapper_completion c;
+        int r;
+
+        if (om->dead)
+                return om->dead;
+        r = objm_slots_add(&om->slots, op, NULL, 0, 0, 0);
+        if (r < 0)
+                return r;
+        if (objm_wait_done(om, objm_wait_deadline(om->timeout_ms)) < 0)
+                return give_up(om);
+        *ret_body = objm_slots_first(&om->slots.done)->body_len;
+        objm_slots_take_done(&om->slots, &c, 1);
+        return c.result;
+}
+
+static int receive(struct objmapper *om, char *text, size_t len)
+{
+        for (size_t have = 0; have < len;) {
+                ssize_t n = objm_wait_body(om, text + have, len - have, objm_wait_deadline(om->timeout_ms));
+
+                if (n < 0)
+                        return (int)n;
+                have += (size_t)n;
+        }
+        text[len] = '\0';
+        return 0;
+}
+
+/* What comes as a body becomes om->text. */
+static int take_body(struct objmapper *om, uint64_t len)
+{
+        char *text = len <= TEXT_MAX ? malloc((size_t)len + 1) : NULL;
+        int r = -ENOMEM;
+
+        if (text)
+                r = receive(om, text, (size_t)len);
+        if (r < 0) {
+                if (om->body_left)
+                        objm_session_drop(om, -ECONNRESET);
+                free(text);
+                return r;
+        }
+        om->text = text;
+        return 0;
+}
+
+static void forget_text(struct objmapper *om)
+{
+        free(om->text);
+        om->text = NULL;
+}
+
+static int attempt(struct objmapper *om, uint8_t op)
+{
+        uint64_t body = 0;
+        int r;
+
+        forget_text(om);
+        r = ask(om, op, &body);
+        return r == 0 && body ? take_body(om, body) : r;
+}
+
+static int wire_operation(int operation, uint8_t *ret)
+{
+        static const uint8_t operations[] = {
+                [OBJMAPPER_STATS] = OBJM_V3_OP_STATS,
+                [OBJMAPPER_RELOAD] = OBJM_V3_OP_RELOAD,
+                [OBJMAPPER_DRAIN] = OBJM_V3_OP_DRAIN,
+        };
+
+        if (operation < 0 || (size_t)operation >= objm_array_len(operations))
+                return -EINVAL;
+        *ret = operations[operation];
+        return 0;
+}
+
+int objmapper_control(struct objmapper *om, int operation, char **ret_text)
+{
+        unsigned losses = 0;
+        uint8_t op;
+        int r = wire_operation(operation, &op);
+
+        if (ret_text)
+                *ret_text = NULL;
+        if (r == 0)
+                r = objm_call_begin(om);
+        if (r < 0)
+                return r;
+        do
+                r = attempt(om, op);
+        while (r == -ECONNRESET && op == OBJM_V3_OP_STATS && !om->dead && ++losses < OBJM_SLOTS_SENDS);
+        if (ret_text) {
+                *ret_text = om->text;
+                om->text = NULL;
+        }
+        forget_text(om);
+        return r;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+#include "objmap/cli.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Opening exports may take as long as their disks do. */
+#define RELOAD_TIMEOUT_MS 90000
+
+/* The daemon's own words, where it has some. */
+static int explain(const char *command, int error, const char *text)
+{
+        if (error == -EACCES)
+                fprintf(stderr, "objmap: %s: denied: for root, the daemon's user and control.admin_gids only\n",
+                        command);
+        else if (text)
+                fprintf(stderr, "objmap: %s: %s\n", command, text);
+        else
+                cli_error(command, error);
+        return CLI_FAILED;
+}
+
+static int control(struct cli *cli, const char *command, int operation)
+{
+        struct objmapper_options connect_options = {.depth = 1};
+        struct objmapper *om;
+        char *text;
+        int r;
+
+        if ((r = cli_connect(cli, &connect_options, &om)))
+                return r;
+        r = objmapper_control(om, operation, &text);
+        objmapper_free(om);
+        r = r < 0 ? explain(command, r, text) : CLI_OK;
+        free(text);
+        return r;
+}
+
+/* For a command that takes shared options only. */
+static int parse(struct cli *cli, int argc, char **argv, const char *command)
+{
+        static const struct option options[] = {CLI_LONG_OPTIONS, {0}};
+        int c, r;
+
+        while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
+                if ((r = cli_option(cli, c)))
+                        return r;
+        return optind < argc ? cli_usage("%s takes no arguments", command) : CLI_OK;
+}
+
+int cmd_reload(struct cli *cli, int argc, char **argv)
+{
+        int r = parse(cli, argc, argv, "reload");
+
+        if (r)
+                return r;
+        if (!cli->timeout_ms)
+                cli->timeout_ms = RELOAD_TIMEOUT_MS;
+        return control(cli, "reload", OBJMAPPER_RELOAD);
+}
+
+int cmd_drain(struct cli *cli, int argc, char **argv)
+{
+        int r = parse(cli, argc, argv, "drain");
+
+        return r ? r : control(cli, "drain", OBJMAPPER_DRAIN);
+}
