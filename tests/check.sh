@@ -54,22 +54,63 @@ suite() {
 }
 
 under_systemd() {
-        "$PYTHON" tests/systemd/possible.py && suite release tests/systemd
+        "$PYTHON" tests/systemd/possible.py && suite release -m "not long" tests/systemd
+}
+
+# together COMMAND... -- COMMAND... -- : runs them at the same time, shows what each printed, one after the other
+together() {
+        n=0
+        pids=
+        while [ $# -gt 0 ]; do
+                command=
+                while [ $# -gt 0 ] && [ "$1" != -- ]; do
+                        command="$command '$1'"
+                        shift
+                done
+                [ $# -eq 0 ] || shift
+                n=$((n + 1))
+                eval "$command" >build/check/together.$n 2>&1 &
+                pids="$pids $!"
+        done
+        status=0
+        i=0
+        for pid in $pids; do
+                i=$((i + 1))
+                wait "$pid" || status=1
+                cat build/check/together.$i
+        done
+        return $status
 }
 
 replay() {
         build asan fuzz-targets && sh tests/replay.sh build/asan/fuzz
 }
 
+# Most tests wait more than they work: several at a time.
+quick="not long and not timing"
+released() {
+        build release all && together \
+                suite release -m "$quick" --part 1/4 tests/integration -- \
+                suite release -m "$quick" --part 2/4 tests/integration -- \
+                suite release -m "$quick" --part 3/4 tests/integration -- \
+                suite release -m "$quick" --part 4/4 tests/integration
+}
+
+# A quarter of the tests under ASan; `make check-long` runs the others.
+sanitized() {
+        build asan all && build tsan all && together \
+                suite asan -m "$quick" --part 1/4 tests/integration -- \
+                suite tsan -m "threads and $quick" tests/integration
+}
+
 stage "lint and docs" suite release -p no:cacheprovider tests/lint
 stage "unit tests, release" units release
 stage "unit tests, ASan and UBSan" units asan
-stage "unit tests, TSan" units tsan
-stage "unit tests, every hash alike" units hash
+stage "unit tests, TSan; every hash alike" together units tsan -- units hash
 stage "fuzz corpora, ASan and UBSan" replay
-stage "integration, release" suite release -m "not long" tests/integration
-stage "integration, ASan and UBSan" suite asan -m "not long and not timing" tests/integration
-stage "integration, TSan" suite tsan -m "threads and not long and not timing" tests/integration
+stage "integration, release" released
+stage "integration, what measures" suite release -m "timing and not long" tests/integration
+stage "integration, sanitizers" sanitized
 stage "under systemd, release" under_systemd
 
 echo

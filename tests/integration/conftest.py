@@ -79,7 +79,16 @@ def served(start, tree):
     return start({"/": tree.path})
 
 
+def part(text):
+    """"2/4" -> (2, 4)."""
+    number, _, count = text.partition("/")
+    if not 1 <= int(number) <= int(count):
+        raise ValueError(text)
+    return int(number), int(count)
+
+
 def pytest_addoption(parser):
+    parser.addoption("--part", type=part, default=(1, 1), help="K/N: only the tests whose turn is K of N")
     parser.addoption("--model", action="append", default=None, help="concurrency models to run the model tests with")
 
 
@@ -87,3 +96,10 @@ def pytest_generate_tests(metafunc):
     if "model" in metafunc.fixturenames:
         models = metafunc.config.getoption("--model")
         metafunc.parametrize("model", models or ["thread-pool", "thread-per-connection", "thread-per-request"])
+
+
+def pytest_collection_modifyitems(config, items):
+    """Runs in parallel share the tests by turns, which spreads the slow ones of a file."""
+    number, count = config.getoption("--part")
+    config.hook.pytest_deselected(items=[item for i, item in enumerate(items) if i % count != number - 1])
+    items[:] = items[number - 1::count]
