@@ -82,6 +82,10 @@ together() {
         return $status
 }
 
+wakes() {
+        build release wakes && timeout -k 5 600 sh tests/wake/run.sh build/release/wake 300000 3000
+}
+
 replay() {
         build asan fuzz-targets && sh tests/replay.sh build/asan/fuzz
 }
@@ -107,6 +111,7 @@ stage "lint and docs" suite release -p no:cacheprovider tests/lint
 stage "unit tests, release" units release
 stage "unit tests, ASan and UBSan" units asan
 stage "unit tests, TSan; every hash alike" together units tsan -- units hash
+stage "wake-ups of the ring, with and without fences" wakes
 stage "fuzz corpora, ASan and UBSan" replay
 stage "integration, release" released
 stage "integration, what measures" suite release -m "timing and not long" tests/integration

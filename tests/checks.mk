@@ -57,4 +57,11 @@ $(B)/fault.so: tests/fault/fault.c
 $(B)/fault-client: $(O)/tests/fault/client.o $(B)/libobjmapper.a
 	$(CC) -pie $(ALL_LDFLAGS) -o $@ $^
 
-.PHONY: check check-long bench bench-peers bench-cold fuzz coverage
+# The ring's way of going to sleep, and the same with either of its two fences left out.
+wakes: $(B)/wake/ring_wake_0 $(B)/wake/ring_wake_1 $(B)/wake/ring_wake_2
+
+$(B)/wake/ring_wake_%: tests/wake/ring_wake.c lib/concurrency/ring.c lib/concurrency/ring.h lib/base/clock.h
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(CPPFLAGS) -DOBJM_RING_WITHOUT_FENCE=$* $(ALL_LDFLAGS) -o $@ $(filter %.c,$^)
+
+.PHONY: wakes check check-long bench bench-peers bench-cold fuzz coverage
