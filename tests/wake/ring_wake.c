@@ -3,8 +3,8 @@
  * ring_wake ROUNDS SECONDS spin|sleep: two threads, each on a CPU of its own, send one entry to and fro through two
  * rings and sleep for it by objm_ring_sleep(), until they have slept and been woken ROUNDS times together or SECONDS
  * are over (0: never). With "spin" a sleeper looks at its doorbell for a while before it waits in the kernel, which
- * gives many more rounds; a doorbell is the only thing that ends its sleep in both cases. Random delays bring the moment
- * of falling asleep and that of publishing together.
+ * gives many more rounds; a doorbell is the only thing that ends its sleep in both cases. Random delays bring the
+ * moments of falling asleep and of publishing together.
  *
  * A lost wake-up is recognised by what both sides have done, not by time. A sleeper that sees an entry in its ring, and
  * then that the other side, having published it, sleeps too, and then that its doorbell was still not rung, will never
@@ -161,7 +161,7 @@ static void *play(void *arg)
                 end(2);
         if (s == &sides[0])
                 send_entry(s, 0);
-        for (uint64_t expected = s == &sides[0]; atomic_load_explicit(&result, memory_order_relaxed) < 0; expected += 2) {
+        for (uint64_t expected = s == &sides[0]; atomic_load(&result) < 0; expected += 2) {
                 wait_for_entry(s);
                 if (objm_ring_readable(&s->in) < 1)
                         break;
@@ -209,7 +209,7 @@ static int prepare(void)
 
 static void report(uint64_t began)
 {
-        static const char *const words[] = {"done", "a wake-up was LOST", "a defect of the ring or the test", "time over"};
+        static const char *const words[] = {"done", "a wake-up was LOST", "a defect of ring or test", "time over"};
 
         printf("without fence %d: %s after %llu sleeps, %.3f s\n", OBJM_RING_WITHOUT_FENCE, words[result],
                (unsigned long long)slept(), (double)(objm_clock_ns() - began) / 1e9);
