@@ -166,7 +166,7 @@ install: all
 	chmod 644 "$(DESTDIR)$(libdir)/pkgconfig/libobjmapper.pc"
 	install -m 644 lib/client/objmapper.h "$(DESTDIR)$(includedir)/"
 	set -e; for m in $(MAN); do d="$(DESTDIR)$(mandir)/man$${m##*.}"; install -d "$$d"; install -m 644 $$m "$$d/"; done
-	sed -e 's|@sbindir@|$(sbindir)|' systemd/objmapperd.service >"$(DESTDIR)$(unitdir)/objmapperd.service"
+	sed -e 's|@sbindir@|$(sbindir)|' -e 's|@bindir@|$(bindir)|' systemd/objmapperd.service >"$(DESTDIR)$(unitdir)/objmapperd.service"
 	chmod 644 "$(DESTDIR)$(unitdir)/objmapperd.service"
 	install -m 644 systemd/objmapperd.socket "$(DESTDIR)$(unitdir)/"
 	install -m 644 systemd/objmapperd.preset "$(DESTDIR)$(presetdir)/80-objmapperd.preset"

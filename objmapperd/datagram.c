@@ -7,6 +7,7 @@
 #include "objmapperd/datagram_reply.h"
 #include "objmapperd/log.h"
 #include "objmapperd/log_limit.h"
+#include "objmapperd/pulse.h"
 #include "objmapperd/quota.h"
 #include "transport/udp.h"
 
@@ -27,6 +28,7 @@ struct datagram {
         struct objm_loop loop;
         struct objm_qsbr_reader reader;
         struct objm_mail stop_mail;
+        struct beat beat;
         pthread_t thread;
         bool stopping, joined;
 
@@ -244,6 +246,12 @@ int datagram_start(struct server *s, const int *fds, size_t n, struct datagram *
         pthread_setname_np(d->thread, "objm-udp");
         *ret = d;
         return 0;
+}
+
+void datagram_ask(struct datagram *d, struct pulse *p)
+{
+        if (d)
+                pulse_ask(p, &d->beat, &d->loop);
 }
 
 void datagram_stop(struct datagram *d)

@@ -26,6 +26,9 @@ struct datagram;
 /* Serves the @n sockets of @fds, which stay the caller's, until free(). 0 or negative errno. */
 int datagram_start(struct server *s, const int *fds, size_t n, struct datagram **ret) objm_must_check;
 
+/* See server_ask(). NULL is fine. */
+void datagram_ask(struct datagram *d, struct pulse *p);
+
 /* Takes no more datagrams; the thread has ended when this returns. Idempotent. NULL is fine. */
 void datagram_stop(struct datagram *d);
 

@@ -8,6 +8,7 @@
 #include "objmapperd/log.h"
 #include "objmapperd/log_limit.h"
 #include "objmapperd/log_refused.h"
+#include "objmapperd/pulse.h"
 #include "objmapperd/sockets.h"
 #include "protocol/v1.h"
 #include "transport/tcp.h"
@@ -32,6 +33,7 @@ struct listener {
         struct objm_loop loop;
         struct objm_qsbr_reader reader;
         struct objm_mail stop_mail;
+        struct beat beat;
         pthread_t thread;
         bool stopping;
         uint64_t paused_until; /* ns; 0: accepting */
@@ -241,6 +243,11 @@ int listener_start(struct server *s, const struct listening *sockets, size_t n, 
         pthread_setname_np(l->thread, "objm-accept");
         *ret = l;
         return 0;
+}
+
+void listener_ask(struct listener *l, struct pulse *p)
+{
+        pulse_ask(p, &l->beat, &l->loop);
 }
 
 void listener_stop(struct listener *l)

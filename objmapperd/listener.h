@@ -12,6 +12,9 @@ struct listener;
 /* Starts the thread. The sockets stay the caller's. 0 or negative errno. */
 int listener_start(struct server *s, const struct listening *sockets, size_t n, struct listener **ret) objm_must_check;
 
+/* See server_ask(). */
+void listener_ask(struct listener *l, struct pulse *p);
+
 /* Ends the thread and frees. NULL is fine. */
 void listener_stop(struct listener *l);
 

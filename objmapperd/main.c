@@ -8,13 +8,13 @@
 #include "concurrency/loop.h"
 #include "objmapperd/config.h"
 #include "objmapperd/log.h"
+#include "objmapperd/manager.h"
 #include "objmapperd/server.h"
 #include "objmapperd/sockets.h"
 #include "objmapperd/watch.h"
 #include "protocol/v3.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,7 +22,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 struct daemon {
@@ -32,6 +31,7 @@ struct daemon {
         struct objm_loop loop;
         struct objm_source signals, drained;
         struct watch watch;
+        struct manager manager;
         bool draining;
         bool ending; /* to drain; while draining: at once */
 };
@@ -112,9 +112,12 @@ static int notify_and_reload(struct daemon *d, struct config_error *err)
 {
         int r;
 
-        sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, objm_clock_ns() / OBJM_NS_PER_US);
+        manager_reloading();
         r = reload(d, err);
-        sd_notify(0, d->draining ? "STOPPING=1" : "READY=1");
+        if (d->draining)
+                manager_stopping();
+        else
+                manager_ready(&d->manager);
         return r;
 }
 
@@ -255,7 +258,7 @@ static void drain(struct daemon *d)
 
         d->draining = true;
         d->ending = false;
-        sd_notify(0, "STOPPING=1");
+        manager_stopping();
         say(LOG_INFO, LOG_MESSAGE_DRAINING, "draining");
         server_drain(d->server);
         while (!d->ending && !server_is_drained(d->server) && (now = objm_clock_ns()) < deadline) {
@@ -268,9 +271,12 @@ static void drain(struct daemon *d)
 static void serve(struct daemon *d)
 {
         say(LOG_INFO, LOG_MESSAGE_READY, "ready");
-        sd_notify(0, "READY=1");
-        while (!d->ending)
-                loop_once(d, -1);
+        manager_init(&d->manager, d->server, &d->loop);
+        manager_ready(&d->manager);
+        while (!d->ending) {
+                loop_once(d, manager_sleep_ms(&d->manager));
+                manager_turn(&d->manager);
+        }
         drain(d);
 }
 
@@ -308,17 +314,18 @@ int main(int argc, char **argv)
                 fprintf(stderr, "objmapperd: %s\n", err.text);
                 return 2;
         }
+        log_init(LOG_INFO, options.foreground);
         if (options.help) {
                 fputs(options_usage(), stdout);
         } else if (options.version) {
                 puts("objmapperd " OBJM_VERSION);
         } else if (config_load(&options, &config, &err) < 0) {
-                fprintf(stderr, "objmapperd: %s\n", err.text);
+                log_line(LOG_ERR, "%s", err.text);
                 status = EXIT_FAILURE;
         } else if (options.check_config) {
                 config_free(config);
         } else {
-                log_init(config->log_level, options.foreground);
+                log_set_level(config->log_level);
                 status = run(&options, config);
         }
         options_deinit(&options);

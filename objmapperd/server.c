@@ -156,6 +156,21 @@ static void for_each_worker(struct server *s, void (*fn_locked)(struct worker *)
         pthread_mutex_unlock(&s->workers_lock);
 }
 
+void server_ask(struct server *s, struct pulse *p)
+{
+        struct objm_list *it, *next;
+
+        pthread_mutex_lock(&s->workers_lock);
+        objm_list_for_each_safe(it, next, &s->workers) {
+                struct worker *w = objm_container_of(it, struct worker, link);
+
+                pulse_ask(p, &w->beat, &w->loop);
+        }
+        pthread_mutex_unlock(&s->workers_lock);
+        listener_ask(s->listener, p);
+        datagram_ask(s->datagram, p);
+}
+
 struct reaping {
         struct server *server;
         struct snapshot *snapshot;

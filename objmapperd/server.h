@@ -20,6 +20,7 @@ struct worker;
 struct listener;
 struct listening;
 struct datagram;
+struct pulse;
 
 struct server {
         _Atomic(struct snapshot *) snapshot;
@@ -70,6 +71,9 @@ int server_reload(struct server *s, struct config *config, size_t *ret_bad) objm
  */
 void server_drain(struct server *s);
 bool server_is_drained(struct server *s);
+
+/* Asks every thread that has a loop, between pulse_begin() and pulse_end(). The pool's are not: they wait for disks. */
+void server_ask(struct server *s, struct pulse *p);
 
 /* A connection has ended. Any thread. */
 void server_count_out(struct server *s);

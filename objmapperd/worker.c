@@ -231,6 +231,7 @@ static void delist(struct worker *w)
 
         pthread_mutex_lock(&s->workers_lock);
         objm_list_unlink(&w->link);
+        pulse_forget(&w->beat);
         pthread_mutex_unlock(&s->workers_lock);
 }
 

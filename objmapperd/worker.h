@@ -9,6 +9,7 @@
 #include "base/spin.h"
 #include "concurrency/loop.h"
 #include "concurrency/qsbr.h"
+#include "objmapperd/pulse.h"
 #include "objmapperd/server.h"
 #include "transport/batch.h"
 #include <pthread.h>
@@ -48,6 +49,7 @@ struct worker {
         struct objm_list link; /* in server.workers */
         pthread_t thread;      /* unless own: then it is the spawner's */
         struct objm_mail drain_mail, stop_mail, wake_mail;
+        struct beat beat;
         bool drain_posted;      /* under server.workers_lock */
         atomic_bool wake_posted;
         struct objm_qsbr_node retired;

@@ -74,7 +74,8 @@ def test_installs_what_it_should_and_uninstall_is_its_reverse(destdir):
 def test_paths_reach_the_installed_files(destdir):
     make("install", destdir, prefix="/opt/om", libdir="/opt/om/lib64")
     service = (destdir / "opt/om/lib/systemd/system/objmapperd.service").read_text()
-    assert "ExecStart=/opt/om/sbin/objmapperd" in service and not re.search(r"@\w+@", service)
+    assert "ExecStart=/opt/om/sbin/objmapperd\n" in service and "ExecReload=/opt/om/bin/objmap reload\n" in service
+    assert not re.search(r"@\w+@", service)
     pc = (destdir / "opt/om/lib64/pkgconfig/libobjmapper.pc").read_text()
     assert "prefix=/opt/om\n" in pc and "libdir=/opt/om/lib64\n" in pc and "@" not in pc
     make("uninstall", destdir, prefix="/opt/om", libdir="/opt/om/lib64")

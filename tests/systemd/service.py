@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the tests ask systemd about the service, and tell it."""
 import re
+from pathlib import Path
 
 from machine import wait_until
 
@@ -42,3 +43,14 @@ def restarted(machine, old):
     """Waits for a main process other than @old that is ready."""
     return wait_until(lambda: is_active(machine) and main_pid(machine) not in (0, old) and main_pid(machine),
                       message=lambda: journal(machine))
+
+
+def threads(machine, name):
+    """Those of the service with that name, as numbers out here."""
+    procs = Path(machine.cgroup, "system.slice", SERVICE, "cgroup.procs").read_text().split()
+    tasks = [task for pid in procs for task in Path(f"/proc/{pid}/task").iterdir()]
+    return [int(task.name) for task in tasks if (task / "comm").read_text() == f"{name}\n"]
+
+
+def config(machine, text):
+    machine.path("/etc/objmapper/objmapperd.conf").write_text(text)
