@@ -184,6 +184,7 @@ help:
 	@echo 'make             builds build/release/{objmapperd,objmap,libobjmapper.so.$(SOVERSION),libobjmapper.a}'
 	@echo 'make run         builds and serves a sample tree in the foreground'
 	@echo 'make check       every test that is quick; make check-long: those that take minutes'
+	@echo 'make check-model the ring'"'"'s sleep in every order of events (spin)'
 	@echo 'make bench       the benchmarks, beside their floors'
 	@echo 'make bench-peers splice beside nginx, small objects beside memcached and redis'
 	@echo 'make bench-cold  reads that find nothing in the page cache'

@@ -64,4 +64,8 @@ $(B)/wake/ring_wake_%: tests/wake/ring_wake.c lib/concurrency/ring.c lib/concurr
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(CPPFLAGS) -DOBJM_RING_WITHOUT_FENCE=$* $(ALL_LDFLAGS) -o $@ $(filter %.c,$^)
 
-.PHONY: wakes check check-long bench bench-peers bench-cold fuzz coverage
+# The same as a model, every state of which is searched.
+check-model:
+	@sh tests/model/run.sh
+
+.PHONY: wakes check-model check check-long bench bench-peers bench-cold fuzz coverage
