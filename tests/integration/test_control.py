@@ -41,7 +41,7 @@ def test_stats(start, tree, model):
         assert found["instance"] == other.hello.instance.hex()
     assert found["connections"]["open"] == 2 and found["connections"]["max"] > 2
     assert found["index"]["objects"] == len(tree.files) and found["draining"] is False
-    assert 0 < found["uptime_s"] < stats(daemon)["uptime_s"]
+    d.wait_until(lambda: 0 < found["uptime_s"] < stats(daemon)["uptime_s"])
     assert json.loads(objmap(daemon, "stats", "--json")[0])["instance"] == found["instance"]
 
 
