@@ -164,7 +164,7 @@ static enum step next(struct connection *c, struct stretch *s, struct request *r
 {
         struct worker *w = c->worker;
         struct request_context ctx = {.server = w->server, .snapshot = w->snapshot, .peer = &c->peer, .nowait = true,
-                                      .refuse_fds = c->refuse_fds};
+                                      .refuse_fds = c->refuse_fds, .kept = &w->kept};
         enum objm_decode d;
 
         if (!c->dialect)
@@ -214,12 +214,36 @@ static void start_task(struct connection *c, struct stretch *s, const struct req
         put(c, s, &busy);
 }
 
+static void close_body(struct reply *reply)
+{
+        if (!reply->kept)
+                reply->fd = objm_fd_close(reply->fd);
+}
+
+/* What is kept serves where it is read at once; from here on the descriptor is the reply's. */
+static void own_body(struct connection *c, struct reply *reply)
+{
+        if (reply->kept)
+                objm_kept_surrender(&c->worker->kept, reply->fd);
+        reply->kept = false;
+}
+
+static bool keep_body(struct connection *c, const struct request *rq, const struct reply *reply)
+{
+        struct worker *w = c->worker;
+
+        return reply->kept || (reply->mode == OBJM_MODE_INLINE &&
+                               objm_store_keep(w->snapshot->store, &w->kept, rq->uri, rq->uri_len, reply->fd,
+                                               &reply->info));
+}
+
 /* Appends reply and object to the batch, if that is small and in the page cache. */
-static bool gather_body(struct connection *c, struct stretch *s, struct reply *reply)
+static bool gather_body(struct connection *c, struct stretch *s, const struct request *rq, struct reply *reply)
 {
         if (!transfer_put(c, reply))
                 return false;
-        reply->fd = objm_fd_close(reply->fd);
+        reply->kept = keep_body(c, rq, reply);
+        close_body(reply);
         s->replies++;
         s->bodies = true;
         return true;
@@ -233,14 +257,15 @@ static void send_body(struct connection *c, struct stretch *s, const struct requ
         bool room = !small || make_room(c, s, DIALECT_REPLY_MAX + (size_t)reply->body_len, false);
         int r;
 
-        if (room && small && gather_body(c, s, reply)) {
+        if (room && small && gather_body(c, s, rq, reply)) {
                 s->at += used;
                 return;
         }
         if (!room || !make_room(c, s, SIZE_MAX, false)) {
-                objm_fd_close(reply->fd);
+                close_body(reply);
                 return;
         }
+        own_body(c, reply);
         r = transfer_send(c, reply);
         if (r < 0)
                 objm_fd_close(reply->fd);
@@ -296,6 +321,7 @@ static void work_on(struct connection *c, const uint8_t *buf, size_t len)
         struct stretch s = {.buf = buf, .len = len};
         bool more = true;
 
+        objm_kept_begin(&c->worker->kept, c->worker->now);
         while (more && s.at < s.len && !exchange_blocked(c))
                 more = take_request(c, &s);
         if (!c->dead)

@@ -159,6 +159,7 @@ static void on_events(struct objm_source *source, uint32_t events)
                 else if (r == -EAGAIN)
                         return;
                 else if (is_shortage(r)) {
+                        objm_kept_squeeze(&s->listener->server->kept);
                         pause_all(s->listener, r);
                         return;
                 }

@@ -6,6 +6,7 @@
 #include "objmapperd/server.h"
 #include "objmapperd/stats.h"
 #include "protocol/v3.h"
+#include "storage/kept.h"
 
 #include <errno.h>
 
@@ -78,6 +79,20 @@ static int run_stat(const struct request_context *ctx, const struct request *rq,
         return 0;
 }
 
+/* Descriptors that are only kept are the first to go. */
+static int open_object(const struct request_context *ctx, const struct request *rq, int *ret_fd,
+                       struct objm_object_info *ret_info)
+{
+        struct objm_store *s = ctx->snapshot->store;
+        int r = objm_store_open(s, ctx->peer, rq->uri, rq->uri_len, store_flags(ctx), ret_fd, ret_info);
+
+        if ((r != -EMFILE && r != -ENFILE) || !ctx->kept || !ctx->kept->n)
+                return r;
+        objm_kept_squeeze(ctx->kept->budget);
+        objm_kept_clear(ctx->kept);
+        return objm_store_open(s, ctx->peer, rq->uri, rq->uri_len, store_flags(ctx), ret_fd, ret_info);
+}
+
 /* @refuse_fds concerns what is to be passed; of auto that is not known before the object is. */
 static int grant(const struct request_context *ctx, const struct request *rq, struct reply *ret)
 {
@@ -88,7 +103,7 @@ static int grant(const struct request_context *ctx, const struct request *rq, st
                 *ret = request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "too many descriptors in flight");
                 return 0;
         }
-        r = objm_store_open(ctx->snapshot->store, ctx->peer, rq->uri, rq->uri_len, store_flags(ctx), &fd, &info);
+        r = open_object(ctx, rq, &fd, &info);
         if (r == OBJM_STORE_COLD)
                 return REQUEST_COLD;
         *ret = r == 0 ? request_refuse(rq, OBJM_STATUS_OK, NULL) : from_store(rq, r);
@@ -134,6 +149,21 @@ static uint8_t pick_mode(const struct request_context *ctx, const struct request
         return ctx->peer->remote ? OBJM_MODE_COPY : OBJM_MODE_FD;
 }
 
+/* A small object that this thread has open already. A condition is answered by what the tree says. */
+static bool run_kept(const struct request_context *ctx, const struct request *rq, struct reply *ret)
+{
+        struct reply r = request_refuse(rq, OBJM_STATUS_OK, NULL);
+
+        if (!ctx->kept || rq->mode != OBJM_MODE_AUTO || !rq->inline_limit || rq->conditional ||
+            !objm_store_find_kept(ctx->snapshot->store, ctx->kept, ctx->peer, rq->uri, rq->uri_len, &r.fd, &r.info) ||
+            r.info.size > rq->inline_limit)
+                return false;
+        make_body(rq, OBJM_MODE_INLINE, &r);
+        r.kept = true;
+        *ret = r;
+        return true;
+}
+
 static int run_get(const struct request_context *ctx, const struct request *rq, struct reply *ret)
 {
         uint8_t mode;
@@ -143,6 +173,8 @@ static int run_get(const struct request_context *ctx, const struct request *rq, 
                 *ret = request_refuse(rq, OBJM_STATUS_INVALID_MODE, NO_DESCRIPTORS);
                 return 0;
         }
+        if (run_kept(ctx, rq, ret))
+                return 0;
         r = grant(ctx, rq, ret);
         if (r != 0 || ret->status != OBJM_STATUS_OK)
                 return r;

@@ -31,6 +31,7 @@ struct reply {
         int fd;           /* owned; -1: none. To be passed, unless body is set */
         bool body;        /* fd is to be read and its bytes sent: body_len from body_at on */
         bool in_memory;   /* with body: reading fd never waits */
+        bool kept;        /* with body: fd is lent by the worker's kept descriptors */
         uint64_t body_at, body_len;
         const char *text; /* static, or stays until the reply is encoded; says more than the status; may be NULL */
         struct objm_object_info info; /* with status OK; version 0: none */
@@ -42,6 +43,7 @@ struct request_context {
         const struct objm_peer *peer;
         bool nowait;     /* do not wait for a disk */
         bool refuse_fds; /* no descriptor can be passed at present */
+        struct objm_kept *kept; /* of this thread; NULL: nothing is kept */
 };
 
 enum {

@@ -26,6 +26,8 @@
 #define QUEUED_FDS_MAX (RESERVED_FDS / 2)
 #define SPARE_FDS      160 /* of which bodies keep off: the daemon's own, and grants, which are soon over */
 
+#define KEPT_MAX       1024 /* small files that workers keep open */
+
 #define REAPERS_MAX 16
 
 static unsigned online_cpus(void)
@@ -51,8 +53,8 @@ static uint32_t affordable_connections(const struct config *config, const struct
         return limit / each;
 }
 
-/* A body keeps a descriptor for as long as its client may take, so bodies get what connections can never need. */
-static long affordable_bodies(uint32_t max_connections, const struct objm_model *model)
+/* What connections can never need, and the daemon itself does not. At least one. */
+static long spare_descriptors(uint32_t max_connections, const struct objm_model *model)
 {
         uint64_t taken = (uint64_t)max_connections * (model->placement == OBJM_PLACE_OWN ? 4 : 1);
         struct rlimit rl;
@@ -64,12 +66,16 @@ static long affordable_bodies(uint32_t max_connections, const struct objm_model 
         return taken + spare < rl.rlim_cur ? (long)(rl.rlim_cur - taken - spare) : 1;
 }
 
+/* A body keeps a descriptor for as long as its client may take; a small file is only kept to save time. */
 static void set_limits(struct server *s, const struct config *config)
 {
         uint32_t connections = affordable_connections(config, s->model);
+        long spare = spare_descriptors(connections, s->model), kept = spare / 4 < KEPT_MAX ? spare / 4 : KEPT_MAX;
 
         atomic_store_explicit(&s->max_connections, connections, memory_order_relaxed);
-        atomic_store_explicit(&s->max_bodies, affordable_bodies(connections, s->model), memory_order_relaxed);
+        atomic_store_explicit(&s->max_bodies, spare - kept, memory_order_relaxed);
+        atomic_fetch_add_explicit(&s->kept.left, kept - s->max_kept, memory_order_relaxed);
+        s->max_kept = kept;
 }
 
 /* Not the store: the next snapshot may have the same, and freeing one waits for its jobs. */

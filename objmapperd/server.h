@@ -13,6 +13,7 @@
 #include "objmapperd/config.h"
 #include "objmapperd/control.h"
 #include "objmapperd/snapshot.h"
+#include "storage/kept.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -48,6 +49,8 @@ struct server {
         atomic_long bodies;
         atomic_long wide;
         _Atomic uint64_t denied;
+        _Alignas(OBJM_CACHE_LINE) struct objm_kept_budget kept; /* of all workers */
+        long max_kept; /* what the budget was made from; the main thread's */
 };
 
 /*

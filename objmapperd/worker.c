@@ -12,6 +12,10 @@
 /* While one connection is polled directly, every so many looks go to all of them. */
 #define LOOKS_PER_EPOLL 8
 
+/* Small files that a worker keeps open. Where each connection has one there may be a thousand of them. */
+#define KEPT     512
+#define KEPT_OWN 16
+
 static uint64_t timeout_of(const struct worker *w, enum worker_wait wait)
 {
         const struct config *config = w->snapshot->config;
@@ -33,7 +37,7 @@ static uint64_t due(const struct worker *w, enum worker_wait wait)
 
 static int sleep_ms(const struct worker *w)
 {
-        uint64_t first = UINT64_MAX, ms;
+        uint64_t kept_due = objm_kept_due(&w->kept), first = kept_due ? kept_due : UINT64_MAX, ms;
 
         for (unsigned i = 0; i < WORKER_WAIT_MAX; i++) {
                 uint64_t d = due(w, i);
@@ -115,6 +119,7 @@ static void turn(struct worker *w)
         if (w->n_served > 1)
                 w->hot = NULL;
         expire(w);
+        objm_kept_expire(&w->kept, w->now);
         bury(w);
         objm_qsbr_quiescent(&w->reader);
         w->snapshot = server_snapshot(w->server); /* what was loaded before is no longer held */
@@ -128,6 +133,7 @@ static void run(struct worker *w)
         w->snapshot = server_snapshot(w->server);
         while (!(w->stopping || w->own) || atomic_load_explicit(&w->n_held, memory_order_relaxed))
                 turn(w);
+        objm_kept_clear(&w->kept);
         objm_qsbr_offline(&w->reader);
         objm_qsbr_unregister(&w->reader);
 }
@@ -192,6 +198,7 @@ static int worker_new(struct server *s, struct worker **ret)
                 objm_list_init(&w->waiting[i]);
         objm_list_init(&w->dead);
         objm_list_init(&w->link);
+        objm_kept_init(&w->kept, s->model->placement == OBJM_PLACE_OWN ? KEPT_OWN : KEPT, &s->kept);
         objm_spin_init(&w->spin, config->optimize_for_latency ? OBJM_SPIN_DEFAULT_NS : 0);
         r = objm_loop_init(&w->loop);
         if (r < 0) {
@@ -204,6 +211,7 @@ static int worker_new(struct server *s, struct worker **ret)
 
 void worker_free(struct worker *w)
 {
+        objm_kept_deinit(&w->kept);
         objm_loop_deinit(&w->loop);
         free(w);
 }

@@ -11,6 +11,7 @@
 #include "concurrency/qsbr.h"
 #include "objmapperd/pulse.h"
 #include "objmapperd/server.h"
+#include "storage/kept.h"
 #include "transport/batch.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -56,6 +57,7 @@ struct worker {
         _Alignas(OBJM_CACHE_LINE) atomic_uint n_connections; /* open, also those on their way here */
         atomic_uint n_held;                                  /* in memory: posted here and not yet freed */
 
+        struct objm_kept kept;
         struct objm_batch batch;
         uint8_t rx[WORKER_RX_BYTES];
         uint8_t tx[WORKER_TX_BYTES]; /* a small body and its head */

@@ -52,9 +52,10 @@ bool objm_catalog_owns(const struct objm_catalog *c, const struct objm_export *e
         return c->exports.n == 1 || objm_exports_find(&c->exports, u->bytes, u->len) == e;
 }
 
-void objm_catalog_learn(struct objm_catalog *c, const void *uri, size_t len, const struct objm_object_info *info)
+void objm_catalog_learn(struct objm_catalog *c, const void *uri, size_t len, const struct objm_object_info *info,
+                        uint64_t seen)
 {
-        if (objm_index_put(c->index, uri, len, info, 0) < 0)
+        if (objm_index_learn(c->index, uri, len, info, seen) < 0)
                 objm_catalog_forget(c, uri, len);
 }
 

@@ -16,6 +16,7 @@
  */
 #include "base/attr.h"
 #include "storage/entry.h"
+#include "storage/epochs.h"
 #include "storage/export.h"
 #include "storage/index.h"
 #include "storage/store.h"
@@ -26,6 +27,7 @@ struct objm_catalog {
         struct objm_index *index;
         _Atomic uint64_t changes;
         _Atomic uint16_t generation; /* even, never 0; a new one for each scan of everything */
+        struct objm_epochs epochs; /* raised by the watch */
         objm_store_log_fn log;
         void *log_userdata;
 };
@@ -46,8 +48,12 @@ bool objm_uri_join(struct objm_uri *u, const struct objm_export *e, const char *
 /* True when requests for this URI go to @e, not to an export with a longer prefix. */
 bool objm_catalog_owns(const struct objm_catalog *c, const struct objm_export *e, const struct objm_uri *u);
 
-/* A request saw @info at that URI. Out of memory: it is just not learned. */
-void objm_catalog_learn(struct objm_catalog *c, const void *uri, size_t len, const struct objm_object_info *info);
+/*
+ * A request saw @info at that URI, for which it had found version @seen in the index (0: nothing). Does not replace
+ * what scan or watch have put there since. Out of memory: it is just not learned.
+ */
+void objm_catalog_learn(struct objm_catalog *c, const void *uri, size_t len, const struct objm_object_info *info,
+                        uint64_t seen);
 
 /* Scan or watch did, in a directory that is or is not @watched. 0 or -ENOMEM. */
 int objm_catalog_confirm(struct objm_catalog *c, const struct objm_uri *u, const struct stat *st, bool watched);

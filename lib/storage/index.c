@@ -156,6 +156,11 @@ void objm_index_free(struct objm_index *x)
         free(x);
 }
 
+uint64_t objm_index_hash(const struct objm_index *x, const void *key, size_t len)
+{
+        return objm_hash(&x->key, key, len);
+}
+
 const struct objm_entry *objm_index_find(struct objm_index *x, const void *key, size_t len)
 {
         uint64_t hash = objm_hash(&x->key, key, len);
@@ -323,6 +328,29 @@ static int remove_locked(struct objm_index *x, struct shard *sh, uint64_t hash, 
         retire_entry(x, r, e);
         atomic_fetch_sub_explicit(&sh->count, 1, memory_order_relaxed);
         return 0;
+}
+
+static uint64_t version_locked(const struct shard *sh, uint64_t hash, const void *key, size_t len)
+{
+        const struct directory *d = directory_of(sh);
+        struct objm_segment *s = segment_at(d, place(d, objm_hash_stored(hash)));
+        uint32_t i = objm_segment_find_slot(s, hash, key, len);
+
+        return i != UINT32_MAX ? objm_segment_at(s, i)->info.version : 0;
+}
+
+int objm_index_learn(struct objm_index *x, const void *key, size_t len, const struct objm_object_info *info,
+                     uint64_t seen)
+{
+        uint64_t hash = objm_hash(&x->key, key, len);
+        struct shard *sh = &x->shard[objm_hash_shard(hash)];
+        int r = 0;
+
+        pthread_mutex_lock(&sh->lock);
+        if (version_locked(sh, hash, key, len) == seen)
+                r = put_locked(x, sh, hash, key, len, info, 0);
+        pthread_mutex_unlock(&sh->lock);
+        return r;
 }
 
 int objm_index_remove(struct objm_index *x, const void *key, size_t len)

@@ -24,6 +24,9 @@ int objm_index_new(struct objm_qsbr *qsbr, struct objm_index **ret) objm_must_ch
 /* No reader may use it any more. NULL is fine. */
 void objm_index_free(struct objm_index *x);
 
+/* By which the index finds a key. */
+uint64_t objm_index_hash(const struct objm_index *x, const void *key, size_t len);
+
 /* The caller is online. NULL when there is no such key. */
 const struct objm_entry *objm_index_find(struct objm_index *x, const void *key, size_t len);
 
@@ -33,6 +36,13 @@ const struct objm_entry *objm_index_find(struct objm_index *x, const void *key, 
  */
 int objm_index_put(struct objm_index *x, const void *key, size_t len, const struct objm_object_info *info,
                    uint16_t generation) objm_must_check;
+
+/*
+ * The same with generation 0, unless the entry is no longer the one with version @seen (0: none) that the caller found:
+ * then who has changed it knows better.
+ */
+int objm_index_learn(struct objm_index *x, const void *key, size_t len, const struct objm_object_info *info,
+                     uint64_t seen) objm_must_check;
 
 /* 0, OBJM_INDEX_ABSENT, or -ENOMEM (then it is still there). */
 int objm_index_remove(struct objm_index *x, const void *key, size_t len);

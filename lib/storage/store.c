@@ -5,9 +5,11 @@
  */
 #include "storage/store.h"
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "storage/catalog.h"
 #include "storage/counters.h"
+#include "storage/kept.h"
 #include "storage/name.h"
 #include "storage/sync.h"
 
@@ -22,6 +24,7 @@ struct objm_store {
         struct objm_counters counters;
         struct objm_catalog catalog;
         struct objm_sync *sync; /* NULL: the index only learns */
+        uint64_t born;          /* ns; with the address, tells it from one that was here before */
 };
 
 struct request {
@@ -89,7 +92,7 @@ static int open_known(struct objm_store *s, const struct request *q, uint64_t ve
                 return r;
         *ret_info = objm_tree_info(&st);
         if (objm_unlikely(ret_info->version != version))
-                objm_catalog_learn(&s->catalog, q->uri, q->len, ret_info);
+                objm_catalog_learn(&s->catalog, q->uri, q->len, ret_info, version);
         return 0;
 }
 
@@ -126,7 +129,7 @@ static int open_unknown(struct objm_store *s, const struct request *q, int *ret_
         if (r)
                 return r;
         *ret_info = objm_tree_info(&st);
-        objm_catalog_learn(&s->catalog, q->uri, q->len, ret_info);
+        objm_catalog_learn(&s->catalog, q->uri, q->len, ret_info, 0);
         return 0;
 }
 
@@ -199,6 +202,101 @@ int objm_store_stat(struct objm_store *s, const struct objm_peer *peer, const vo
         return r;
 }
 
+/* What was kept of another store's names is not this one's. */
+static void adopt(const struct objm_store *s, struct objm_kept *k)
+{
+        if (k->store == s && k->store_born == s->born)
+                return;
+        objm_kept_clear(k);
+        k->store = s;
+        k->store_born = s->born;
+}
+
+/* Asked once for a batch: what has been received has been received before. */
+static bool all_known(const struct objm_store *s, struct objm_kept *k)
+{
+        if (!k->checked)
+                k->current = objm_sync_is_current(s->sync);
+        k->checked = true;
+        return k->current;
+}
+
+static bool is_still(const struct objm_kept_slot *slot)
+{
+        struct stat st;
+
+        return fstat(slot->fd, &st) == 0 && st.st_ctim.tv_sec == slot->ctime.tv_sec &&
+               st.st_ctim.tv_nsec == slot->ctime.tv_nsec;
+}
+
+/* Is the slot's file what an opening would find? What is not known for sure stays kept. */
+static bool is_true(struct objm_store *s, struct objm_kept *k, struct objm_kept_slot *slot)
+{
+        if (!all_known(s, k))
+                return false;
+        if (!objm_kept_is_old(k, slot) &&
+            objm_epoch_same(slot->epoch, objm_epochs_of(&s->catalog.epochs, slot->hash)) && is_still(slot))
+                return true;
+        objm_kept_drop(k, slot);
+        return false;
+}
+
+/* The counts are taken first: a directory made in between, which nobody watches yet, has then raised them. */
+static void wish(struct objm_store *s, struct objm_kept *k, uint64_t hash, const void *uri, size_t len)
+{
+        k->wish.epoch = objm_epochs_of(&s->catalog.epochs, hash);
+        k->wish.hash = hash;
+        k->wish.len = len;
+        if (objm_kept_want(k, hash) && objm_sync_is_current(s->sync))
+                k->wish.uri = uri;
+}
+
+bool objm_store_find_kept(struct objm_store *s, struct objm_kept *k, const struct objm_peer *peer, const void *uri,
+                          size_t len, int *ret_fd, struct objm_object_info *ret_info)
+{
+        const struct objm_export *e = len <= OBJM_URI_MAX ? objm_exports_find(&s->catalog.exports, uri, len) : NULL;
+        struct objm_kept_slot *slot;
+        uint64_t hash;
+
+        adopt(s, k);
+        k->wish.uri = NULL;
+        if (!s->sync || !e || e->follow_symlinks || !objm_export_allows(e, peer))
+                return false;
+        hash = objm_index_hash(s->catalog.index, uri, len);
+        slot = objm_kept_look(k, hash, uri, len);
+        if (!slot || !is_true(s, k, slot)) {
+                if (!slot || !slot->key)
+                        wish(s, k, hash, uri, len);
+                return false;
+        }
+        slot->used = true;
+        *ret_fd = slot->fd;
+        *ret_info = slot->info;
+        count(s, OBJM_COUNT_HIT, 0);
+        return true;
+}
+
+/* The index knows it by scan or watch, in a directory that is watched. */
+static bool is_reported(struct objm_store *s, const void *uri, size_t len, uint64_t version)
+{
+        const struct objm_entry *entry = objm_index_find(s->catalog.index, uri, len);
+
+        return entry && entry->info.version == version && objm_catalog_is_reported(&s->catalog, entry);
+}
+
+bool objm_store_keep(struct objm_store *s, struct objm_kept *k, const void *uri, size_t len, int fd,
+                     const struct objm_object_info *info)
+{
+        const struct objm_export *e;
+        struct timespec ctime;
+
+        if (!k->wish.uri || k->wish.uri != uri || k->wish.len != len || info->size > OBJM_KEPT_SIZE_MAX)
+                return false;
+        e = objm_exports_find(&s->catalog.exports, uri, len);
+        return is_reported(s, uri, len, info->version) && objm_tree_may_keep(&e->tree, fd, info, &ctime) &&
+               objm_kept_put(k, fd, &ctime, info);
+}
+
 int objm_store_new(const struct objm_store_config *config, struct objm_qsbr *qsbr, struct objm_pool *pool,
                    size_t *ret_bad, struct objm_store **ret)
 {
@@ -208,6 +306,7 @@ int objm_store_new(const struct objm_store_config *config, struct objm_qsbr *qsb
         if (!s)
                 return -ENOMEM;
         memset(s, 0, sizeof(*s));
+        s->born = objm_clock_ns();
         r = objm_catalog_init(&s->catalog, config, qsbr, ret_bad);
         if (r == 0 && config->scan)
                 r = objm_sync_new(&s->catalog, config->watch, pool, &s->sync);

@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 struct objm_store;
+struct objm_kept; /* kept.h: what one thread keeps open */
 
 struct objm_export_config {
         const char *prefix;   /* "/data/": ends in '/' */
@@ -94,6 +95,21 @@ int objm_store_open(struct objm_store *s, const struct objm_peer *peer, const vo
 /* The same without a descriptor; out of the index while that is in step, else from the tree. */
 int objm_store_stat(struct objm_store *s, const struct objm_peer *peer, const void *uri, size_t len, unsigned flags,
                     struct objm_object_info *ret_info) objm_must_check;
+
+/*
+ * The object's descriptor and info, without looking at the tree, when this thread has kept it and every change that was
+ * made before objm_kept_begin() is known. True: @ret_fd, O_RDONLY, is lent until the next call with @k; read it at
+ * explicit offsets, never send it. False: says nothing, ask open(), and then keep().
+ */
+bool objm_store_find_kept(struct objm_store *s, struct objm_kept *k, const struct objm_peer *peer, const void *uri,
+                          size_t len, int *ret_fd, struct objm_object_info *ret_info);
+
+/*
+ * Right after find_kept() has said no and open() has made @fd, which nobody else has had: true when it is kept, and
+ * taken. @uri and @len are the same pointer and length. It is when this is not the first time within a second.
+ */
+bool objm_store_keep(struct objm_store *s, struct objm_kept *k, const void *uri, size_t len, int fd,
+                     const struct objm_object_info *info);
 
 /* True when some export has a list of gids, so that supplementary groups are worth asking for. */
 bool objm_store_wants_groups(const struct objm_store *s);

@@ -252,6 +252,15 @@ bool objm_sync_in_step(const struct objm_sync *s)
         return atomic_load_explicit(&s->in_step, memory_order_acquire);
 }
 
+/*
+ * In this order: an event that is no longer unread has been taken by events_slice(), which had said before that the
+ * index is not in step, and says that it is only after the event has been applied.
+ */
+bool objm_sync_is_current(const struct objm_sync *s)
+{
+        return objm_sync_in_step(s) && !objm_watch_unread(s->watch) && objm_sync_in_step(s);
+}
+
 int objm_sync_watch_fd(const struct objm_sync *s)
 {
         return s->watch ? objm_watch_fd(s->watch) : -1;

@@ -23,6 +23,12 @@ void objm_sync_free(struct objm_sync *s);
 /* True while the index may be taken at its word where objm_catalog_is_reported(). */
 bool objm_sync_in_step(const struct objm_sync *s);
 
+/*
+ * True when every change that was made to the trees before the call, and is reported, has reached the catalog. One
+ * system call.
+ */
+bool objm_sync_is_current(const struct objm_sync *s);
+
 /* As objm_store_watch_fd(), objm_store_on_watch_ready() and objm_store_unwatch(). */
 int objm_sync_watch_fd(const struct objm_sync *s);
 void objm_sync_on_watch_ready(struct objm_sync *s, void (*rearm)(void *userdata), void *userdata);

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /* How often a call is made again that failed for a moment: a lease being broken, a rename under way, a signal. */
@@ -72,6 +73,14 @@ static int open_beneath(const struct objm_tree *t, const char *path, uint64_t fl
         return 0;
 }
 
+/* Linux 5.8; 0 before. */
+static uint64_t mount_of(int fd)
+{
+        struct statx st;
+
+        return statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &st) == 0 && st.stx_mask & STATX_MNT_ID ? st.stx_mnt_id : 0;
+}
+
 int objm_tree_init(struct objm_tree *t, const char *path, bool follow_symlinks)
 {
         int r;
@@ -90,6 +99,7 @@ int objm_tree_init(struct objm_tree *t, const char *path, bool follow_symlinks)
         }
         if (r >= 0)
                 close(r);
+        t->mount = mount_of(t->root);
         return 0;
 }
 
@@ -132,6 +142,32 @@ int objm_tree_look(const struct objm_tree *t, const char *path, bool nowait, str
 int objm_tree_open_dir(const struct objm_tree *t, const char *path, int *ret_fd)
 {
         return open_beneath(t, path, O_RDONLY | O_DIRECTORY | O_NONBLOCK, false, ret_fd);
+}
+
+/*
+ * The kernel stamps with the time of its tick, and some file systems keep whole seconds, or two: of two changes within
+ * that, the second does not show.
+ */
+static bool has_rested(const struct timespec *ctime)
+{
+        int64_t rest = ctime->tv_nsec ? 20000000 : 3000000000;
+        struct timespec now;
+
+        clock_gettime(CLOCK_REALTIME_COARSE, &now);
+        return (now.tv_sec - ctime->tv_sec) * INT64_C(1000000000) + now.tv_nsec - ctime->tv_nsec > rest;
+}
+
+bool objm_tree_may_keep(const struct objm_tree *t, int fd, const struct objm_object_info *info,
+                        struct timespec *ret_ctime)
+{
+        struct stat st;
+
+        if (!t->mount || mount_of(fd) != t->mount || fstat(fd, &st) < 0 || st.st_nlink != 1)
+                return false;
+        if (!has_rested(&st.st_ctim) || objm_tree_info(&st).version != info->version)
+                return false;
+        *ret_ctime = st.st_ctim;
+        return true;
 }
 
 struct objm_object_info objm_tree_info(const struct stat *st)

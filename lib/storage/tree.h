@@ -18,6 +18,7 @@ struct objm_tree {
         int root; /* owned */
         uint64_t resolve;
         bool has_cached; /* RESOLVE_CACHED, Linux 5.12 */
+        uint64_t mount;  /* the root's; 0 where the kernel does not say */
 };
 
 /* 0, or negative errno of open(2); -ENOSYS before Linux 5.6. */
@@ -33,6 +34,14 @@ int objm_tree_look(const struct objm_tree *t, const char *path, bool nowait, str
 
 /* Opens a directory to be listed; "." is the root. May wait for the disk. The caller owns *ret_fd. */
 int objm_tree_open_dir(const struct objm_tree *t, const char *path, int *ret_fd) objm_must_check;
+
+/*
+ * Whether a descriptor of objm_tree_open() may be kept open for a second: its file has one name and lies on the root's
+ * own mount (so that no other is held), still is what @info says, and last changed so long ago that every change from
+ * now on shows in its ctime.
+ */
+bool objm_tree_may_keep(const struct objm_tree *t, int fd, const struct objm_object_info *info,
+                        struct timespec *ret_ctime);
 
 struct objm_object_info objm_tree_info(const struct stat *st);
 

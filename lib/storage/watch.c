@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/vfs.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -86,6 +87,13 @@ void objm_watch_free(struct objm_watch *w)
 int objm_watch_fd(const struct objm_watch *w)
 {
         return w->fd;
+}
+
+bool objm_watch_unread(const struct objm_watch *w)
+{
+        int bytes;
+
+        return ioctl(w->fd, FIONREAD, &bytes) < 0 || bytes != 0;
 }
 
 size_t objm_watch_count(struct objm_watch *w)
@@ -265,6 +273,7 @@ static void on_file(struct objm_watch *w, const struct objm_export *e, const cha
 
         if (!objm_uri_join(&uri, e, dir, name) || !objm_catalog_owns(w->catalog, e, &uri))
                 return;
+        objm_epochs_raise(&w->catalog->epochs, objm_index_hash(w->catalog->index, uri.bytes, uri.len));
         if (!look(w, e, dir, name, &st, &watched))
                 objm_catalog_forget(w->catalog, uri.bytes, uri.len);
         else if (objm_catalog_confirm(w->catalog, &uri, &st, watched) < 0)
@@ -310,6 +319,8 @@ static void on_event(struct objm_watch *w, const struct inotify_event *ev)
         const struct objm_export *e;
 
         atomic_fetch_add(&w->catalog->changes, 1);
+        if (ev->mask & IN_ISDIR || ev->len == 0) /* what is below a directory, or nobody knows what */
+                objm_epochs_raise_all(&w->catalog->epochs);
         if (ev->mask & IN_Q_OVERFLOW) {
                 w->ops->lost(w->userdata);
                 return;

@@ -32,6 +32,9 @@ void objm_watch_free(struct objm_watch *w);
 
 int objm_watch_fd(const struct objm_watch *w);
 
+/* True while the kernel has events that were not read. It queues them before the call that makes a change returns. */
+bool objm_watch_unread(const struct objm_watch *w);
+
 /*
  * Any thread. @dirfd is an open descriptor of that directory; @left, if given, is set by ops->left() when it has moved
  * away since. 0, or negative errno: -ENOSPC when the user has too many watches, -EOPNOTSUPP on a network file system,
