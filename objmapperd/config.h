@@ -59,6 +59,10 @@ struct config {
         bool scan, watch;
 
         uint32_t uri_length, in_flight;
+        uint32_t connections_per_uid;                              /* 0, here and below: no limit */
+        uint32_t descriptors, descriptors_per_uid;                 /* not yet received by the client */
+        uint32_t queued_bytes, queued_bytes_per_uid;               /* kernel memory of what it has not read */
+        uint32_t requests_per_second, requests_per_second_per_uid;
 
         struct config_ids admin_gids; /* whose members may ask for control operations */
 

@@ -59,8 +59,13 @@ static const struct config_key index_keys[] = {
 static const struct config_key limits[] = {
         BYTES("uri_length", uri_length, 1, 4096),
         NUMBER("in_flight", in_flight, 1, 4096),
-        UNSUPPORTED("connections_per_uid"),
-        UNSUPPORTED("requests_per_second"),
+        NUMBER("connections_per_uid", connections_per_uid, 0, 1000000),
+        NUMBER("descriptors", descriptors, 0, 1000000),
+        NUMBER("descriptors_per_uid", descriptors_per_uid, 0, 100000000),
+        BYTES("queued_bytes", queued_bytes, 0, 1U << 30),
+        BYTES("queued_bytes_per_uid", queued_bytes_per_uid, 0, UINT32_MAX),
+        NUMBER("requests_per_second", requests_per_second, 0, 1000000000),
+        NUMBER("requests_per_second_per_uid", requests_per_second_per_uid, 0, 1000000000),
 };
 
 static const struct config_key control[] = {

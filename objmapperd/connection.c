@@ -3,6 +3,7 @@
 
 #include "base/fd.h"
 #include "objmapperd/exchange.h"
+#include "objmapperd/quarantine.h"
 #include "objmapperd/transfer.h"
 #include "transport/tcp.h"
 #include "transport/unix.h"
@@ -11,19 +12,33 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-int connection_new(int take_fd, enum config_transport transport, bool want_groups, struct connection **ret)
+/* Who is there, and whether it may have one more. */
+static int identify(struct server *s, struct connection *c, int fd)
+{
+        int r = 0;
+
+        if (c->tcp)
+                c->peer = (struct objm_peer){.remote = true, .uid = (uid_t)-1, .gid = (gid_t)-1};
+        else
+                r = objm_unix_peer(fd, objm_store_wants_groups(server_snapshot(s)->store), &c->peer);
+        if (r < 0)
+                return r;
+        r = allowance_open(s, &c->peer, CONNECTION_SNDBUF, &c->allowance);
+        if (r != 0)
+                objm_unix_peer_deinit(&c->peer);
+        return r;
+}
+
+int connection_new(struct server *s, int take_fd, enum config_transport transport, struct connection **ret)
 {
         struct connection *c = calloc(1, sizeof(*c));
-        int r = 0;
+        int r;
 
         if (!c)
                 return -ENOMEM;
         c->tcp = transport == CONFIG_TRANSPORT_TCP;
-        if (c->tcp)
-                c->peer = (struct objm_peer){.remote = true, .uid = (uid_t)-1, .gid = (gid_t)-1};
-        else
-                r = objm_unix_peer(take_fd, want_groups, &c->peer);
-        if (r < 0) {
+        r = identify(s, c, take_fd);
+        if (r != 0) {
                 free(c);
                 return r;
         }
@@ -33,12 +48,14 @@ int connection_new(int take_fd, enum config_transport transport, bool want_group
         c->batch_limit = 1;
         objm_outq_init(&c->out);
         objm_list_init(&c->link);
+        objm_list_init(&c->watch);
         *ret = c;
         return 0;
 }
 
-void connection_free(struct connection *c)
+void connection_free(struct server *s, struct connection *c)
 {
+        allowance_close(s, &c->allowance);
         objm_fd_close(c->source.fd);
         objm_outq_deinit(&c->out);
         objm_unix_peer_deinit(&c->peer);
@@ -68,6 +85,24 @@ static void leave_tcp(struct connection *c)
                 objm_tcp_finish(c->source.fd);
 }
 
+/* The socket, and what the connection has of its user's limits. */
+static void let_go(struct connection *c)
+{
+        struct worker *w = c->worker;
+
+        objm_loop_remove(&w->loop, &c->source);
+        if (c->tcp)
+                leave_tcp(c);
+        if (c->sndbuf == CONNECTION_SNDBUF_WIDE)
+                server_count_wide(w->server, -1);
+        if (quarantine_take(c))
+                return;
+        c->source.fd = objm_fd_close(c->source.fd);
+        allowance_close(w->server, &c->allowance);
+        atomic_fetch_sub_explicit(&w->n_connections, 1, memory_order_relaxed);
+        server_count_out(w->server);
+}
+
 void connection_close(struct connection *c)
 {
         struct worker *w = c->worker;
@@ -82,26 +117,20 @@ void connection_close(struct connection *c)
         c->dead = true;
         if (w->hot == c)
                 w->hot = NULL;
-        objm_loop_remove(&w->loop, &c->source);
-        if (c->tcp)
-                leave_tcp(c);
-        if (c->sndbuf == CONNECTION_SNDBUF_WIDE)
-                server_count_wide(w->server, -1);
-        c->source.fd = objm_fd_close(c->source.fd);
+        let_go(c);
         objm_outq_deinit(&c->out);
         (void)over_budget(c);
+        objm_list_unlink(&c->watch);
         objm_list_unlink(&c->link);
         if (!c->jobs)
                 objm_list_add_tail(&w->dead, &c->link);
-        atomic_fetch_sub_explicit(&w->n_connections, 1, memory_order_relaxed);
-        server_count_out(w->server);
 }
 
 static enum worker_wait wait_kind(const struct connection *c)
 {
         if (c->lent)
                 return WORKER_WAIT_BODY;
-        if (c->jobs)
+        if (c->jobs || c->paused)
                 return WORKER_WAIT_JOB;
         if (exchange_unsent(c))
                 return WORKER_WAIT_PEER;
@@ -133,6 +162,10 @@ static uint32_t wanted_events(const struct connection *c)
 {
         uint32_t events = exchange_unsent(c) ? (uint32_t)EPOLLOUT : 0;
 
+        if (c->refs_wait) /* there is room in the socket, but the kernel takes no descriptor */
+                return 0;
+        if (c->read_all) /* told of each message that the client reads; level-triggered there is room all the time */
+                return EPOLLOUT | EPOLLET;
         return exchange_blocked(c) || c->end_of_input ? events : EPOLLIN | EPOLLRDHUP;
 }
 
@@ -174,7 +207,7 @@ static void on_events(struct objm_source *source, uint32_t events)
         w->n_served++;
         w->hot = c;
         if (events & EPOLLOUT) {
-                c->want_write = false;
+                c->want_write = c->read_all = false;
                 exchange_resume(c);
                 settle(c, true);
         } else {
@@ -249,6 +282,7 @@ static void set_sndbuf(struct connection *c, uint32_t bytes)
         if (more_wide)
                 server_count_wide(c->worker->server, more_wide);
         c->sndbuf = bytes;
+        allowance_sndbuf_is(c, bytes);
 }
 
 void connection_for_fds(struct connection *c)
@@ -260,7 +294,36 @@ void connection_for_bodies(struct connection *c)
 {
         bool wide = c->sndbuf == CONNECTION_SNDBUF_WIDE || !server_wide_over(c->worker->server);
 
-        set_sndbuf(c, wide ? CONNECTION_SNDBUF_WIDE : CONNECTION_SNDBUF_MANY);
+        if (!c->tcp)
+                set_sndbuf(c, allowance_sndbuf(c, wide ? CONNECTION_SNDBUF_WIDE : CONNECTION_SNDBUF_MANY,
+                                               CONNECTION_SNDBUF));
+}
+
+void connection_watch(struct connection *c)
+{
+        struct worker *w = c->worker;
+
+        if (objm_list_empty(&c->watch))
+                objm_list_add_tail(&w->watched, &c->watch);
+}
+
+static bool needs_watch(const struct connection *c)
+{
+        return c->paused || c->refs_wait || c->allowance.charged_fds;
+}
+
+void connection_watched(struct connection *c)
+{
+        bool resume = (c->paused || c->refs_wait) && !c->lent;
+
+        (void)allowance_look(c);
+        if (resume) {
+                c->paused = c->refs_wait = false;
+                exchange_resume(c);
+                settle(c, false);
+        }
+        if (!c->dead && !needs_watch(c))
+                objm_list_unlink(&c->watch);
 }
 
 void connection_expire(struct connection *c)

@@ -7,6 +7,7 @@
  */
 #include "base/list.h"
 #include "concurrency/loop.h"
+#include "objmapperd/allowance.h"
 #include "objmapperd/dialect.h"
 #include "objmapperd/worker.h"
 #include "transport/outq.h"
@@ -36,10 +37,12 @@ struct transfer;
 struct connection {
         struct objm_source source;
         struct objm_list link; /* in one of worker.waiting, or worker.dead */
+        struct objm_list watch; /* in worker.watched, or not */
         struct worker *worker;
         const struct dialect *dialect; /* NULL until the first byte */
         struct objm_outq out;
         struct objm_peer peer;
+        struct allowance allowance;
         uint8_t *in;    /* input not worked on yet; NULL when there is none */
         uint32_t in_len;
         uint32_t served; /* replies that have left */
@@ -54,6 +57,9 @@ struct connection {
         uint32_t sndbuf;     /* bytes, as asked of the kernel */
         uint32_t inline_limit; /* bytes; 0: the client takes no bytes for a descriptor */
         bool want_write;     /* the socket was full: nothing of the batch went */
+        bool read_all;       /* with want_write: the client has to have read everything */
+        bool refs_wait;      /* `out` waits until the kernel takes more of our descriptors */
+        bool paused;         /* asks faster than it may */
         bool refuse_fds;     /* the kernel takes no more of our descriptors: answer without */
         bool end_of_input;   /* the client has shut down its side */
         bool closing;        /* close once everything has left */
@@ -62,12 +68,12 @@ struct connection {
         struct objm_mail arrival;
 };
 
-/* Takes @take_fd on success. 0 or negative errno. The accept thread. */
-int connection_new(int take_fd, enum config_transport transport, bool want_groups, struct connection **ret)
+/* Takes @take_fd on success. 0, negative errno, or a condition of account_open(). The accept thread. */
+int connection_new(struct server *s, int take_fd, enum config_transport transport, struct connection **ret)
         objm_must_check;
 
 /* Closes the descriptor if it is open and frees. No job may be under way. */
-void connection_free(struct connection *c);
+void connection_free(struct server *s, struct connection *c);
 
 /* From here on in the worker's thread. */
 
@@ -93,6 +99,13 @@ void connection_for_bodies(struct connection *c);
 
 /* What it waited for has not come in time. */
 void connection_expire(struct connection *c);
+
+/*
+ * What no event tells is looked for every WORKER_WATCH_NS: tokens, descriptors that the client has received or that the
+ * kernel takes again. watched() does so.
+ */
+void connection_watch(struct connection *c);
+void connection_watched(struct connection *c);
 
 /* The worker drains: works on what has arrived, then ends; at once when nothing has. */
 void connection_drain(struct connection *c);

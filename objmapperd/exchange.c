@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "objmapperd/control.h"
 #include "objmapperd/hello.h"
+#include "objmapperd/log_refused.h"
 #include "objmapperd/task.h"
 #include "objmapperd/transfer.h"
 #include "transport/unix.h"
@@ -20,8 +21,10 @@ enum step {
         STEP_LAST,  /* the same, and no request can follow it */
         STEP_TASK,  /* the request is for another thread */
         STEP_BODY,  /* the reply is followed by an object's bytes */
-        STEP_AGAIN, /* there was no room for the reply: the request is run again */
         STEP_GREETED,
+        STEP_AGAIN, /* there was no room for the reply: the request is run again */
+        STEP_FULL,  /* the same, once the client has read everything */
+        STEP_PAUSE, /* the client may not ask again yet */
         STEP_MORE,
 };
 
@@ -43,7 +46,7 @@ bool exchange_blocked(const struct connection *c)
 {
         unsigned jobs_max = c->dialect && c->dialect->ordered ? 1 : c->jobs_max;
 
-        return c->dead || c->closing || exchange_unsent(c) || c->jobs >= jobs_max;
+        return c->dead || c->closing || c->paused || exchange_unsent(c) || c->jobs >= jobs_max;
 }
 
 ssize_t exchange_recv(struct connection *c)
@@ -98,6 +101,20 @@ static bool full(const struct connection *c, const struct stretch *s)
                objm_unix_unread(c->source.fd) >= 2 * c->sndbuf;
 }
 
+static void note_left(struct connection *c, unsigned replies, size_t n_fds)
+{
+        if (c->worker->snapshot->rate_limited)
+                allowance_use(c, replies);
+        if (n_fds)
+                allowance_fds_left(c, n_fds);
+}
+
+static void no_more_refs(struct connection *c)
+{
+        c->refuse_fds = true;
+        server_refs_are_scarce(c->worker->server);
+}
+
 /*
  * Sends the batch. When nothing of it went, s->at is back where the last replies left from; whether to go on from there
  * is for exchange_blocked() to say, in this case and in the other.
@@ -105,6 +122,7 @@ static bool full(const struct connection *c, const struct stretch *s)
 static void flush(struct connection *c, struct stretch *s)
 {
         struct objm_batch *b = &c->worker->batch;
+        size_t n_fds = b->n_fds;
         int r;
 
         if (b->n_fds)
@@ -114,16 +132,18 @@ static void flush(struct connection *c, struct stretch *s)
         r = s->replies ? c->dialect->send(b, c->source.fd, &c->out) : 0;
         if (r == 0) {
                 c->served += s->replies;
+                note_left(c, s->replies, n_fds);
                 c->refuse_fds = c->refuse_fds && !s->replies;
                 c->closing = c->closing || s->last || !requests_left(c, 0);
                 c->want_write = c->want_write || full(c, s);
                 s->mark = s->at;
         } else {
                 objm_batch_clear(b);
+                allowance_fds_dropped(c, n_fds);
                 if (r == -EAGAIN)
                         c->want_write = true;
                 else if (r == -ETOOMANYREFS)
-                        c->refuse_fds = true;
+                        no_more_refs(c);
                 else
                         connection_close(c);
                 s->at = s->mark;
@@ -159,12 +179,56 @@ static uint32_t inline_limit(const struct connection *c, const struct request *r
         return rq->inline_limit && rq->inline_limit < c->inline_limit ? rq->inline_limit : c->inline_limit;
 }
 
+/* False: it has asked for as many as it may. */
+static bool may_ask(struct connection *c, const struct stretch *s, size_t used)
+{
+        size_t likely = used ? (s->len - s->at - used) / used : 0; /* as many more, if they are alike */
+
+        return !c->worker->snapshot->rate_limited || allowance_covers(c, s->replies, likely);
+}
+
+/*
+ * In version 1 the descriptor follows a reply that has left and cannot be taken back: none is promised while the kernel
+ * takes none.
+ */
+static bool refuse_fds(const struct connection *c)
+{
+        bool promises = c->dialect && c->dialect->ordered && !c->tcp;
+
+        return c->refuse_fds || (promises && server_refs_scarce(c->worker->server));
+}
+
+static struct reply refuse_user(struct connection *c, const struct request *rq)
+{
+        server_count(&c->worker->server->limited.descriptors);
+        log_refused(LOG_REFUSED_UID_DESCRIPTORS, c->peer.uid, "as many descriptors are under way as "
+                    "limits.descriptors_per_uid allows");
+        return request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "too many descriptors of this user in flight");
+}
+
+/* A reply with a descriptor goes to the batch, if there may be one more of both. */
+static enum step put_fd(struct connection *c, struct stretch *s, const struct request *rq, struct reply *reply)
+{
+        int r = make_room(c, s, DIALECT_REPLY_MAX, true) ? 0 : -EAGAIN;
+
+        if (r == 0 && c->worker->snapshot->fds_limited)
+                r = allowance_take_fd(c, c->worker->batch.n_fds);
+        if (r != 0)
+                reply->fd = objm_fd_close(reply->fd);
+        if (r < 0 || r == ALLOWANCE_WAIT)
+                return r < 0 ? STEP_AGAIN : STEP_FULL;
+        if (r == ALLOWANCE_REFUSED)
+                *reply = refuse_user(c, rq);
+        put(c, s, reply);
+        return STEP_REPLY;
+}
+
 /* Looks at the request at s->at; runs it if that can be done here and now. */
 static enum step next(struct connection *c, struct stretch *s, struct request *rq, struct reply *reply, size_t *used)
 {
         struct worker *w = c->worker;
         struct request_context ctx = {.server = w->server, .snapshot = w->snapshot, .peer = &c->peer, .nowait = true,
-                                      .refuse_fds = c->refuse_fds, .kept = &w->kept};
+                                      .refuse_fds = refuse_fds(c), .kept = &w->kept};
         enum objm_decode d;
 
         if (!c->dialect)
@@ -172,6 +236,8 @@ static enum step next(struct connection *c, struct stretch *s, struct request *r
         d = c->dialect->next(s->buf + s->at, s->len - s->at, rq, used);
         if (d == OBJM_DECODE_MORE)
                 return STEP_MORE;
+        if (!may_ask(c, s, *used))
+                return STEP_PAUSE;
         rq->inline_limit = inline_limit(c, rq);
         if (d == OBJM_DECODE_OK && w->server->model->execution == OBJM_EXECUTE_SPAWN && request_uses_store(rq))
                 return STEP_TASK;
@@ -179,10 +245,8 @@ static enum step next(struct connection *c, struct stretch *s, struct request *r
                 return STEP_TASK;
         if (reply->body)
                 return STEP_BODY;
-        if (reply->fd >= 0 && !make_room(c, s, DIALECT_REPLY_MAX, true)) {
-                objm_fd_close(reply->fd);
-                return STEP_AGAIN;
-        }
+        if (reply->fd >= 0)
+                return put_fd(c, s, rq, reply);
         put(c, s, reply);
         return d == OBJM_DECODE_BAD ? STEP_LAST : STEP_REPLY;
 }
@@ -203,9 +267,14 @@ static void start_task(struct connection *c, struct stretch *s, const struct req
         flush(c, s);
         if (s->at != here || exchange_blocked(c))
                 return;
+        if (c->worker->snapshot->fds_limited && !allowance_has_room(c)) {
+                c->want_write = c->read_all = true;
+                return;
+        }
         s->at += used;
         if (hand_over(c, rq) == 0) {
                 s->mark = s->at;
+                note_left(c, 1, 0);
                 return;
         }
         if (c->dead)
@@ -281,6 +350,7 @@ static void send_body(struct connection *c, struct stretch *s, const struct requ
                 return;
         }
         s->mark = s->at;
+        note_left(c, 1, 0);
         if (r == 0)
                 exchange_count(c);
 }
@@ -289,6 +359,16 @@ static bool batch_full(const struct connection *c, const struct stretch *s)
 {
         return s->replies >= c->batch_limit || objm_batch_room(&c->worker->batch) < DIALECT_REPLY_MAX ||
                !requests_left(c, s->replies);
+}
+
+/* The client is told nothing: it waits, and so does what it sends. */
+static void pause_asking(struct connection *c)
+{
+        if (c->dead)
+                return;
+        c->paused = true;
+        server_count(&c->worker->server->limited.pauses);
+        connection_watch(c);
 }
 
 /* Works on one request and sends the batch when that is complete. False: what is left is but the beginning of one. */
@@ -303,7 +383,7 @@ static bool take_request(struct connection *c, struct stretch *s)
                 start_task(c, s, &rq, used);
         else if (step == STEP_BODY)
                 send_body(c, s, &rq, &reply, used);
-        else if (step != STEP_MORE && step != STEP_AGAIN)
+        else if (step < STEP_AGAIN)
                 s->at += used;
         if (step == STEP_GREETED) {
                 s->mark = s->at;
@@ -311,8 +391,12 @@ static bool take_request(struct connection *c, struct stretch *s)
         }
         s->last = step == STEP_LAST;
         end = s->at;
-        if (!c->dead && (step == STEP_MORE || s->last || s->at == s->len || batch_full(c, s)))
+        if (!c->dead && (step >= STEP_FULL || s->last || s->at == s->len || batch_full(c, s)))
                 flush(c, s);
+        if (step == STEP_FULL)
+                c->want_write = c->read_all = true;
+        else if (step == STEP_PAUSE)
+                pause_asking(c);
         return step != STEP_MORE || s->at != end;
 }
 
@@ -324,8 +408,10 @@ static void work_on(struct connection *c, const uint8_t *buf, size_t len)
         objm_kept_begin(&c->worker->kept, c->worker->now);
         while (more && s.at < s.len && !exchange_blocked(c))
                 more = take_request(c, &s);
-        if (!c->dead)
-                keep(c, s.buf + s.mark, s.len - s.mark);
+        if (c->dead)
+                return;
+        allowance_settle(c);
+        keep(c, s.buf + s.mark, s.len - s.mark);
 }
 
 void exchange_serve(struct connection *c, ssize_t received)
@@ -346,7 +432,11 @@ void exchange_resume(struct connection *c)
 {
         int r = c->lent ? 0 : objm_outq_send(&c->out, c->source.fd);
 
-        if (r < 0 && r != -EAGAIN) {
+        c->refs_wait = r == -ETOOMANYREFS;
+        if (c->refs_wait) {
+                server_refs_are_scarce(c->worker->server);
+                connection_watch(c);
+        } else if (r < 0 && r != -EAGAIN) {
                 connection_close(c);
                 return;
         }
@@ -375,16 +465,32 @@ void exchange_count(struct connection *c)
         c->closing = c->closing || !requests_left(c, 0);
 }
 
+/* That the client takes one more was made sure of when the request was handed to the pool. */
+static void charge_fd(struct connection *c, const struct request *rq, struct reply *reply)
+{
+        if (reply->fd < 0 || allowance_take_fd(c, 0) != ALLOWANCE_REFUSED)
+                return;
+        objm_fd_close(reply->fd);
+        *reply = refuse_user(c, rq);
+}
+
 void exchange_reply(struct connection *c, struct reply *reply)
 {
         struct objm_batch *b = &c->worker->batch;
         const struct request rq = {.op = reply->op, .id = reply->id, .want_metadata = reply->want_metadata};
         struct reply refusal;
+        size_t n_fds;
         int r;
 
+        if (c->worker->snapshot->fds_limited)
+                charge_fd(c, &rq, reply);
+        n_fds = reply->fd >= 0;
         dialect_put(c->dialect, b, reply);
         r = send_or_queue(c);
         if (r == -ETOOMANYREFS) {
+                no_more_refs(c);
+                allowance_fds_dropped(c, n_fds);
+                n_fds = 0;
                 objm_batch_clear(b);
                 refusal = request_refuse(&rq, OBJM_STATUS_UNAVAILABLE, "too many descriptors in flight");
                 dialect_put(c->dialect, b, &refusal);
@@ -395,5 +501,7 @@ void exchange_reply(struct connection *c, struct reply *reply)
                 connection_close(c);
                 return;
         }
+        if (n_fds)
+                allowance_fds_left(c, n_fds);
         exchange_count(c);
 }

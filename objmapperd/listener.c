@@ -12,6 +12,7 @@
 #include "objmapperd/sockets.h"
 #include "protocol/v1.h"
 #include "transport/tcp.h"
+#include "transport/unix.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -85,6 +86,38 @@ static int place(struct server *s, struct connection *c)
         return 0;
 }
 
+static int hand_over(struct server *s, struct connection *c, int *ret_fd)
+{
+        int r = place(s, c);
+
+        if (r < 0) {
+                *ret_fd = objm_fd_steal(&c->source.fd);
+                connection_free(s, c);
+        }
+        return r;
+}
+
+/* Why a connection is not served: to the log, and in the words that the client gets. */
+static const char *say_why(struct server *s, int fd, int why)
+{
+        struct objm_peer peer = {.uid = LOG_NO_UID};
+
+        if (why < 0) {
+                log_limited(&resource_limit, LOG_WARNING, "cannot serve a connection: %s", strerror(-why));
+                return "out of resources";
+        }
+        server_count(&s->limited.connections);
+        (void)!objm_unix_peer(fd, false, &peer);
+        if (why == ACCOUNT_CONNECTIONS) {
+                log_refused(LOG_REFUSED_UID_CONNECTIONS, peer.uid, "connection refused: as many are open as "
+                            "limits.connections_per_uid allows");
+                return "too many connections of this user";
+        }
+        log_refused(LOG_REFUSED_UID_DESCRIPTORS, peer.uid, "connection refused: as much is unread as "
+                    "limits.queued_bytes_per_uid allows");
+        return "too much is unread by this user";
+}
+
 /* Hands over a connection that has been accepted, or refuses it. Takes @fd. */
 static void admit(struct server *s, int fd, enum config_transport transport)
 {
@@ -95,15 +128,13 @@ static void admit(struct server *s, int fd, enum config_transport transport)
         if (atomic_fetch_add_explicit(&s->n_connections, 1, memory_order_relaxed) >= max) {
                 log_refused(LOG_REFUSED_CONNECTIONS, LOG_NO_UID, "connection refused: %u are open", max);
                 refuse(fd, transport, "too many connections");
-        } else if (connection_new(fd, transport, objm_store_wants_groups(server_snapshot(s)->store), &c) < 0) {
-                refuse(fd, transport, "out of resources");
         } else {
-                r = place(s, c);
+                r = connection_new(s, fd, transport, &c);
+                if (r == 0)
+                        r = hand_over(s, c, &fd);
                 if (r == 0)
                         return;
-                log_limited(&resource_limit, LOG_WARNING, "cannot serve a connection: %s", strerror(-r));
-                refuse(objm_fd_steal(&c->source.fd), transport, "out of resources");
-                connection_free(c);
+                refuse(fd, transport, say_why(s, fd, r));
         }
         server_count_out(s);
 }

@@ -15,6 +15,7 @@ static struct {
         [LOG_REFUSED_CONNECTIONS] = {"connections", LOG_LIMIT_INIT},
         [LOG_REFUSED_UID_CONNECTIONS] = {"uid-connections", LOG_LIMIT_INIT},
         [LOG_REFUSED_UID_REQUESTS] = {"uid-requests", LOG_LIMIT_INIT},
+        [LOG_REFUSED_UID_DESCRIPTORS] = {"uid-descriptors", LOG_LIMIT_INIT},
         [LOG_REFUSED_RESOURCES] = {"resources", LOG_LIMIT_INIT},
         [LOG_REFUSED_DENIED] = {"denied", LOG_LIMIT_INIT},
         [LOG_REFUSED_PROTOCOL] = {"protocol", LOG_LIMIT_INIT},

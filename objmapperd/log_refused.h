@@ -12,6 +12,7 @@ enum log_refusal {
         LOG_REFUSED_CONNECTIONS,     /* as many as allowed are open */
         LOG_REFUSED_UID_CONNECTIONS, /* the same for one user */
         LOG_REFUSED_UID_REQUESTS,    /* more requests a second than one user has */
+        LOG_REFUSED_UID_DESCRIPTORS, /* more descriptors, or bytes, unread than one user has */
         LOG_REFUSED_RESOURCES,       /* no memory, descriptor or thread for it */
         LOG_REFUSED_DENIED,          /* not for this user: an export, a control operation */
         LOG_REFUSED_PROTOCOL,        /* bytes that are no request */

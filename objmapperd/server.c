@@ -9,6 +9,7 @@
 #include "objmapperd/listener.h"
 #include "objmapperd/log.h"
 #include "objmapperd/worker.h"
+#include "transport/fdpass.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -108,6 +109,8 @@ static int snapshot_new(struct server *s, struct config *config, struct objm_sto
         }
         snap->config = config;
         snap->requests_per_connection = config->persistent ? config->requests_per_connection : 1;
+        snap->rate_limited = config->requests_per_second || config->requests_per_second_per_uid;
+        snap->fds_limited = config->descriptors || config->descriptors_per_uid;
         *ret = snap;
         return 0;
 }
@@ -138,6 +141,8 @@ static int start(struct server *s, struct config *config, size_t *ret_bad)
         s->drained_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (r == 0 && s->drained_fd < 0)
                 r = -errno;
+        if (r == 0)
+                r = accounts_init(&s->accounts);
         if (r == 0)
                 r = objm_qsbr_new(&s->qsbr);
         if (r == 0)
@@ -244,6 +249,16 @@ void server_count_wide(struct server *s, long change)
         atomic_fetch_add_explicit(&s->wide, change, memory_order_relaxed);
 }
 
+bool server_refs_scarce(struct server *s)
+{
+        if (!atomic_load_explicit(&s->refs_scarce, memory_order_relaxed))
+                return false;
+        if (objm_fdpass_probe() < 0)
+                return true;
+        atomic_store_explicit(&s->refs_scarce, false, memory_order_relaxed);
+        return false;
+}
+
 bool server_wide_over(const struct server *s)
 {
         return atomic_load_explicit(&s->wide, memory_order_relaxed) >= CONNECTION_WIDE_MAX;
@@ -311,6 +326,7 @@ static void release(struct server *s)
         objm_qsbr_free(s->qsbr);
         objm_fd_close(s->drained_fd);
         control_deinit(&s->control);
+        accounts_deinit(&s->accounts);
         pthread_mutex_destroy(&s->workers_lock);
         free(s);
 }

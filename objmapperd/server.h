@@ -10,6 +10,7 @@
 #include "concurrency/pool.h"
 #include "concurrency/qsbr.h"
 #include "concurrency/spawn.h"
+#include "objmapperd/account.h"
 #include "objmapperd/config.h"
 #include "objmapperd/control.h"
 #include "objmapperd/snapshot.h"
@@ -23,6 +24,14 @@ struct listening;
 struct datagram;
 struct pulse;
 
+/* What limits have come to. */
+struct server_limited {
+        _Atomic uint64_t connections; /* refused for their user's limits */
+        _Atomic uint64_t descriptors; /* the same of requests */
+        _Atomic uint64_t pauses;      /* of reading from who asks too fast */
+        _Atomic uint64_t quarantined; /* sockets that are over, until they are read; at present */
+};
+
 struct server {
         _Atomic(struct snapshot *) snapshot;
         struct objm_qsbr *qsbr;
@@ -32,6 +41,7 @@ struct server {
         const struct objm_model *model;
         struct listener *listener;
         struct datagram *datagram; /* NULL: no such sockets */
+        struct accounts accounts;
         struct worker **fixed; /* the workers of OBJM_PLACE_SHARED; const after start */
         size_t n_fixed;
 
@@ -44,11 +54,13 @@ struct server {
 
         _Atomic uint32_t max_connections; /* what the limit on descriptors leaves of the configured number */
         atomic_long max_bodies;           /* and what both leave for objects that are being sent */
+        atomic_bool refs_scarce;          /* the kernel has taken no more of our descriptors (ETOOMANYREFS) */
         _Alignas(OBJM_CACHE_LINE) atomic_uint n_connections;
         atomic_long queued_fds;
         atomic_long bodies;
         atomic_long wide;
         _Atomic uint64_t denied;
+        struct server_limited limited;
         _Alignas(OBJM_CACHE_LINE) struct objm_kept_budget kept; /* of all workers */
         long max_kept; /* what the budget was made from; the main thread's */
 };
@@ -93,6 +105,11 @@ bool server_bodies_over(const struct server *s);
 void server_count_wide(struct server *s, long change);
 bool server_wide_over(const struct server *s);
 
+static inline void server_count(_Atomic uint64_t *counter)
+{
+        atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
 /* A request has been denied. Any thread. */
 void server_count_denied(struct server *s);
 
@@ -104,5 +121,14 @@ static inline const struct snapshot *server_snapshot(struct server *s)
 {
         return atomic_load_explicit(&s->snapshot, memory_order_acquire);
 }
+
+/* The kernel has refused a descriptor. Any thread. */
+static inline void server_refs_are_scarce(struct server *s)
+{
+        atomic_store_explicit(&s->refs_scarce, true, memory_order_relaxed);
+}
+
+/* Would it again? Costs nothing as long as it has not. Any thread. */
+bool server_refs_scarce(struct server *s);
 
 #endif

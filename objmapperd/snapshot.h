@@ -14,6 +14,7 @@ struct snapshot {
         const struct config *config;
         struct objm_store *store;
         uint32_t requests_per_connection; /* 0: no limit; 1 when connections are not persistent */
+        bool rate_limited, fds_limited;   /* any limit on requests a second, on descriptors in flight */
 };
 
 #endif

@@ -40,6 +40,18 @@ static void print_counts(FILE *out, struct server *s)
         fprintf(out, ", \"denied\": %" PRIu64, atomic_load_explicit(&s->denied, memory_order_relaxed));
 }
 
+static uint64_t value(const _Atomic uint64_t *counter)
+{
+        return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void print_limits(FILE *out, const struct server_limited *l)
+{
+        fprintf(out, ", \"limits\": {\"refused_connections\": %" PRIu64 ", \"refused_descriptors\": %" PRIu64
+                ", \"pauses\": %" PRIu64 ", \"quarantined\": %" PRIu64 "}",
+                value(&l->connections), value(&l->descriptors), value(&l->pauses), value(&l->quarantined));
+}
+
 static void print_index(FILE *out, const struct snapshot *snap)
 {
         struct objm_store_counts n;
@@ -63,6 +75,7 @@ int stats_json(struct server *s, const struct snapshot *snap, char **ret, size_t
                 return -ENOMEM;
         print_daemon(out, s);
         print_counts(out, s);
+        print_limits(out, &s->limited);
         print_index(out, snap);
         fputs("}\n", out);
         failed = ferror(out);

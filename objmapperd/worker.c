@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "objmapperd/connection.h"
+#include "objmapperd/quarantine.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -35,10 +36,32 @@ static uint64_t due(const struct worker *w, enum worker_wait wait)
         return objm_list_first(&w->waiting[wait], struct connection, link)->since + timeout;
 }
 
+/* When to look at what no event tells; UINT64_MAX: there is nothing. */
+static uint64_t next_watch(const struct worker *w)
+{
+        if (!objm_list_empty(&w->watched))
+                return w->watched_ns + WORKER_WATCH_NS;
+        return objm_list_empty(&w->quarantine) ? UINT64_MAX : w->watched_ns + WORKER_QUARANTINE_NS;
+}
+
+static void watch(struct worker *w)
+{
+        struct objm_list *it, *next;
+
+        if (next_watch(w) > w->now)
+                return;
+        w->watched_ns = w->now;
+        objm_list_for_each_safe(it, next, &w->watched)
+                connection_watched(objm_container_of(it, struct connection, watch));
+        quarantine_look(w);
+}
+
 static int sleep_ms(const struct worker *w)
 {
-        uint64_t kept_due = objm_kept_due(&w->kept), first = kept_due ? kept_due : UINT64_MAX, ms;
+        uint64_t kept_due = objm_kept_due(&w->kept), first = next_watch(w), ms;
 
+        if (kept_due && kept_due < first)
+                first = kept_due;
         for (unsigned i = 0; i < WORKER_WAIT_MAX; i++) {
                 uint64_t d = due(w, i);
 
@@ -65,7 +88,7 @@ static void bury(struct worker *w)
                 struct connection *c = objm_list_first(&w->dead, struct connection, link);
 
                 objm_list_unlink(&c->link);
-                connection_free(c);
+                connection_free(w->server, c);
                 atomic_fetch_sub_explicit(&w->n_held, 1, memory_order_relaxed);
         }
 }
@@ -120,7 +143,9 @@ static void turn(struct worker *w)
                 w->hot = NULL;
         expire(w);
         objm_kept_expire(&w->kept, w->now);
+        watch(w);
         bury(w);
+        quarantine_bury(w);
         objm_qsbr_quiescent(&w->reader);
         w->snapshot = server_snapshot(w->server); /* what was loaded before is no longer held */
 }
@@ -153,6 +178,7 @@ static void on_drain(struct objm_mail *m)
         struct worker *w = objm_container_of(m, struct worker, drain_mail);
 
         w->draining = true;
+        quarantine_end(w);
         for_each_connection(w, connection_drain);
 }
 
@@ -161,6 +187,7 @@ static void on_stop(struct objm_mail *m)
         struct worker *w = objm_container_of(m, struct worker, stop_mail);
 
         w->stopping = true;
+        quarantine_end(w);
         for_each_connection(w, connection_close);
 }
 
@@ -197,6 +224,9 @@ static int worker_new(struct server *s, struct worker **ret)
         for (unsigned i = 0; i < WORKER_WAIT_MAX; i++)
                 objm_list_init(&w->waiting[i]);
         objm_list_init(&w->dead);
+        objm_list_init(&w->watched);
+        objm_list_init(&w->quarantine);
+        objm_list_init(&w->released);
         objm_list_init(&w->link);
         objm_kept_init(&w->kept, s->model->placement == OBJM_PLACE_OWN ? KEPT_OWN : KEPT, &s->kept);
         objm_spin_init(&w->spin, config->optimize_for_latency ? OBJM_SPIN_DEFAULT_NS : 0);

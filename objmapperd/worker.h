@@ -5,6 +5,7 @@
  * A thread and the connections that belong to it, from hand-over to close. It alone reads, writes and closes them.
  * Buffers are the worker's: they serve one connection after the other, an idle connection owns none.
  */
+#include "base/clock.h"
 #include "base/list.h"
 #include "base/spin.h"
 #include "concurrency/loop.h"
@@ -19,6 +20,9 @@
 /* One request at least; as many pipelined ones as fit. */
 #define WORKER_RX_BYTES (16 * 1024)
 #define WORKER_TX_BYTES (64 * 1024 + 256)
+
+#define WORKER_WATCH_NS      (10 * OBJM_NS_PER_MS)
+#define WORKER_QUARANTINE_NS (200 * OBJM_NS_PER_MS) /* when there is nothing else to look at */
 
 /* What a connection waits for. Each list is in the order of connection.since, so its head is due first. */
 enum worker_wait {
@@ -41,6 +45,9 @@ struct worker {
         struct objm_spin spin;
         struct objm_list waiting[WORKER_WAIT_MAX];
         struct objm_list dead;  /* closed in this turn, freed at its end */
+        struct objm_list watched; /* connections to be looked at every WORKER_WATCH_NS */
+        struct objm_list quarantine, released; /* see quarantine.h */
+        uint64_t watched_ns;    /* when that was last */
         struct connection *hot; /* the only one that had work in the last turn: polled while spinning */
         unsigned n_served;      /* connections that had work in this turn */
         unsigned n_looks;       /* while spinning, ever */

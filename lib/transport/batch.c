@@ -71,10 +71,10 @@ int objm_batch_send_apart(struct objm_batch *b, uint8_t byte, int sock, struct o
                 return r;
         if (b->n_fds) {
                 n = objm_outq_empty(q) ? objm_fdpass_send(sock, &byte, 1, b->fds, 1) : -EAGAIN;
-                if (n == -EAGAIN)
+                if (n == -EAGAIN || n == -ETOOMANYREFS) /* the header has gone: it cannot be refused any more */
                         r = queue_with_fd(b, &byte, 1, q);
-                else if (n < 0) /* the header has gone: what could be undone before cannot be now */
-                        r = n == -ETOOMANYREFS ? -ECONNABORTED : (int)n;
+                else if (n < 0)
+                        r = (int)n;
         }
         objm_batch_clear(b);
         return r;

@@ -49,7 +49,7 @@ int objm_batch_queue(struct objm_batch *b, struct objm_outq *q) objm_must_check;
 
 /*
  * The form of version 1: the bytes in one message, then @byte in another that carries the one descriptor. When only
- * the second has to wait, it waits in @q.
+ * the second cannot be sent yet, for either reason, it waits in @q.
  */
 int objm_batch_send_apart(struct objm_batch *b, uint8_t byte, int sock, struct objm_outq *q) objm_must_check;
 int objm_batch_queue_apart(struct objm_batch *b, uint8_t byte, struct objm_outq *q) objm_must_check;

@@ -38,6 +38,19 @@ ssize_t objm_fdpass_send(int sock, const void *buf, size_t len, const int *fds, 
         return n < 0 ? -errno : n;
 }
 
+int objm_fdpass_probe(void)
+{
+        int pair[2];
+        ssize_t n;
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+                return -errno;
+        n = objm_fdpass_send(pair[0], "", 1, pair, 1);
+        objm_fd_close(pair[0]);
+        objm_fd_close(pair[1]);
+        return n < 0 ? (int)n : 0;
+}
+
 /* Moves the descriptors of one control message to @fds, closes those that do not fit. Returns how many were kept. */
 static size_t take_fds(const struct cmsghdr *c, int *fds, size_t room, bool *lost)
 {

@@ -23,6 +23,9 @@
  */
 ssize_t objm_fdpass_send(int sock, const void *buf, size_t len, const int *fds, size_t n_fds) objm_must_check;
 
+/* Does the kernel take another of this user's descriptors? 0; -ETOOMANYREFS; or what socketpair(2) says. */
+int objm_fdpass_probe(void) objm_must_check;
+
 /*
  * Receives up to @len bytes and puts descriptors that came along, close-on-exec, at @fds[0..*ret_n); the caller owns
  * them. @max_fds, up to OBJM_FDPASS_MAX, is the room at @fds; what came beyond it is closed. *ret_lost is true when

@@ -32,7 +32,10 @@ static inline bool objm_outq_empty(const struct objm_outq *q)
 /* Copies @len >= 1 bytes; takes @fd (or -1) on success. -ENOBUFS: the bounds are reached; -ENOMEM. */
 int objm_outq_push(struct objm_outq *q, const void *data, size_t len, int take_fd) objm_must_check;
 
-/* Sends what the socket takes. 0: all is sent; -EAGAIN: some waits; other negative errno: the connection is over. */
+/*
+ * Sends what the socket takes. 0: all is sent; -EAGAIN: some waits; -ETOOMANYREFS: the same, though the socket would
+ * take it: the kernel passes on no more of our descriptors; other negative errno: the connection is over.
+ */
 int objm_outq_send(struct objm_outq *q, int sock) objm_must_check;
 
 #endif

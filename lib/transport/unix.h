@@ -44,7 +44,11 @@ void objm_unix_listener_deinit(struct objm_unix_listener *l);
  */
 int objm_unix_accept(int listener, int sndbuf, int *ret_fd) objm_must_check;
 
-/* Kernel memory, in bytes, of what the peer has not read yet: at twice the sndbuf nothing more is taken. 0 on error. */
+/*
+ * Kernel memory, in bytes, of what the peer has not read yet: at twice the sndbuf nothing more is taken. 0 on error.
+ * Less than OBJM_UNIX_UNREAD_LEAST is what the kernel has still to clear away of what has been read.
+ */
+#define OBJM_UNIX_UNREAD_LEAST 256
 size_t objm_unix_unread(int fd);
 
 /* Connects. 0; -EAGAIN: the backlog is full; -ECONNREFUSED, -ENOENT: nobody listens; -ENAMETOOLONG. */

@@ -6,6 +6,7 @@ import os
 
 import omproto as p
 import pytest
+from daemon import wait_until
 from omclient import get_many
 
 F_DUPFD_QUERY = 1027  # Linux 6.10, include/uapi/linux/fcntl.h
@@ -91,8 +92,16 @@ def test_two_clients_share_nothing(served, tree, same_description):
             fcntl.flock(other.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         assert os.read(other.fd, 100) == content[:100]
         mine.close()
-        fcntl.flock(other.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        wait_until(lambda: locks(other.fd))  # the daemon closes what it has sent, if not before it is received
         other.close()
+
+
+def locks(fd):
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def test_grant_survives_the_object_and_the_daemon(start, tree):

@@ -46,10 +46,10 @@ def nuisance(daemon, kind, *args):
         proc.stdout.close()
 
 
-def medians(c, among, statuses):
+def medians(c, among, statuses, rounds=ROUNDS):
     """Of rounds that alternate: how deep an idle processor sleeps changes from one to the next."""
     alone, beside = [], []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         alone.append(p99(c, (p.OK,)))
         with among():
             beside.append(p99(c, statuses))

@@ -171,7 +171,9 @@ static void every_key_is_read(void **state)
                 "            { prefix = \"/b/\"; path = \"/srv/b\"; allow_uids = [ ]; } );\n"
                 "index = { scan = false; watch = false; };\n"
                 "limits = { uri_length = \"1K\"; in_flight = 4096;\n"
-                "           connections_per_uid = 0; requests_per_second = 0; };\n"
+                "  connections_per_uid = 1000000; descriptors = 17; descriptors_per_uid = 19;\n"
+                "  queued_bytes = \"1M\"; queued_bytes_per_uid = 4294967295L;\n"
+                "  requests_per_second = 23; requests_per_second_per_uid = 29; };\n"
                 "ring = { enabled = false; entries = 0; arena = 0; };\n"
                 "metrics = { http = \"\"; };\n"
                 "log = { level = \"debug\"; };\n");
@@ -192,6 +194,13 @@ static void every_key_is_read(void **state)
         assert_false(c->persistent || c->optimize_for_latency || c->scan || c->watch);
         assert_true(c->idle_ns == 300 * OBJM_NS_PER_S && c->request_ns == 2 * OBJM_NS_PER_S);
         assert_true(c->drain_ns == 500 * OBJM_NS_PER_MS);
+        assert_int_equal(c->connections_per_uid, 1000000);
+        assert_int_equal(c->descriptors, 17);
+        assert_int_equal(c->descriptors_per_uid, 19);
+        assert_int_equal(c->queued_bytes, 1 << 20);
+        assert_int_equal(c->queued_bytes_per_uid, UINT32_MAX);
+        assert_int_equal(c->requests_per_second, 23);
+        assert_int_equal(c->requests_per_second_per_uid, 29);
         assert_int_equal(c->n_exports, 2);
         assert_string_equal(c->exports[0].prefix, "/a/");
         assert_string_equal(c->exports[0].path, "/srv/a");
@@ -234,6 +243,14 @@ static void values_have_ranges(void **state)
         refused("limits = { uri_length = \"5K\"; };\n", "1: limits.uri_length:", "1 to 4096");
         refused("limits = { uri_length = \"big\"; };\n", "1: limits.uri_length:", "size");
         refused("limits = { in_flight = 4097; };\n", "1: limits.in_flight:", "1 to 4096");
+        refused("limits = { connections_per_uid = 1000001; };\n", "1: limits.connections_per_uid:", "0 to 1000000");
+        refused("limits = { descriptors = -1; };\n", "1: limits.descriptors:", "0 to 1000000");
+        refused("limits = { descriptors_per_uid = 100000001; };\n", "1: limits.descriptors_per_uid:", "0 to 100000000");
+        refused("limits = { queued_bytes = \"2G\"; };\n", "1: limits.queued_bytes:", "0 to 1073741824");
+        refused("limits = { queued_bytes_per_uid = \"4G\"; };\n", "1: limits.queued_bytes_per_uid:", "0 to 4294967295");
+        refused("limits = { requests_per_second = 1000000001; };\n", "1: limits.requests_per_second:", "0 to 10000");
+        refused("limits = { requests_per_second_per_uid = 1.5; };\n", "1: limits.requests_per_second_per_uid:",
+                "integer");
         refused("timeouts = { idle = -1; };\n", "1: timeouts.idle:", "0 to 604800");
         refused("timeouts = { idle = \"1d\"; };\n", "1: timeouts.idle:", "\"60s\"");
         refused("timeouts = { idle = \"200h\"; };\n", "1: timeouts.idle:", "604800");
@@ -243,10 +260,9 @@ static void values_have_ranges(void **state)
 static void later_features_are_not_taken_silently(void **state)
 {
         static const char *const on[] = {
-                "concurrency = { use_async_copy = true; };", "limits = { connections_per_uid = 1; };",
-                "limits = { requests_per_second = 5; };",    "ring = { enabled = true; };",
+                "concurrency = { use_async_copy = true; };", "ring = { enabled = true; };",
                 "ring = { entries = 256; };",                "ring = { arena = 262144; };",
-                "metrics = { http = \"127.0.0.1:9180\"; };", "limits = { connections_per_uid = 1L; };",
+                "metrics = { http = \"127.0.0.1:9180\"; };", "ring = { entries = 1L; };",
         };
 
         for (size_t i = 0; i < objm_array_len(on); i++)
