@@ -80,6 +80,12 @@ UNIT_TESTS   := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(sort $(wildcard te
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BENCHES      := $(patsubst tests/bench/%.c,$(B)/bench/%,$(sort $(wildcard tests/bench/*.c)))
 
+# ZeroMQ is only there to be measured against
+ifeq (,$(shell pkg-config --libs libzmq 2>/dev/null))
+BENCHES      := $(filter-out %/ping_zmq,$(BENCHES))
+endif
+$(B)/bench/ping_zmq: LDLIBS = $(shell pkg-config --libs libzmq 2>/dev/null)
+
 all: $(B)/objmapperd $(B)/objmap $(B)/libobjmapper.so.$(SOVERSION) $(B)/libobjmapper.a
 
 # Built from every layer and objmapperd/ without main(): what unit tests and fuzz targets link.
@@ -114,7 +120,7 @@ $(B)/tests/unit/%: $(O)/tests/unit/%.o $(B)/libtest.a
 
 $(B)/bench/%: $(O)/tests/bench/%.o $(B)/libtest.a
 	@mkdir -p $(@D)
-	$(CC) -pie $(ALL_LDFLAGS) -o $@ $< $(B)/libtest.a $(LIBS_DAEMON) $(LIBS_MALLOC) -lm
+	$(CC) -pie $(ALL_LDFLAGS) -o $@ $< $(B)/libtest.a $(LIBS_DAEMON) $(LIBS_MALLOC) -lm $(LDLIBS)
 
 # With clang a libFuzzer program; with gcc (any other mode) a program that replays the files it is given.
 ifeq ($(MODE),fuzz)

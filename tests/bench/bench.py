@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -308,14 +309,17 @@ def hostile(report, work, tree, rounds):
 
 
 def main():
+    import ring  # it imports this module
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--rounds', type=int, default=7)
     parser.add_argument('--only', help='comma-separated parts: depth1, depth64, thousand, sizes, onecpu, bodies, mix, hostile, '
-                        'models')
+                        'models, ring')
+    parser.add_argument('--long', action='store_true', help='measure for a minute what is measured over time')
     parser.add_argument('--json', help='write the targets to this file')
     args = parser.parse_args()
     if len(CPUS) < 2:
         sys.exit('two CPUs are needed')
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     report = Report()
     with tempfile.TemporaryDirectory() as work:
         tree = os.path.join(work, 'tree')
@@ -334,6 +338,7 @@ def main():
             'mix': lambda: mix(report, work, tree, args.rounds),
             'hostile': lambda: hostile(report, work, tree, max(3, args.rounds // 2)),
             'models': lambda: models(report, work, tree, uris, max(3, args.rounds // 2)),
+            'ring': lambda: ring.ring(report, work, args.rounds, args.long),
         }
         for name in args.only.split(',') if args.only else parts:
             parts[name]()
