@@ -20,6 +20,7 @@ enum {
         OPT_TREE,
         OPT_NO_SPIN,
         OPT_NO_BATCH,
+        OPT_RING,
         OPT_TRANSIENT,
         OPT_PID,
         OPT_JSON,
@@ -37,6 +38,7 @@ static const struct option options[] = {
         {"tree", required_argument, NULL, OPT_TREE},
         {"no-spin", no_argument, NULL, OPT_NO_SPIN},
         {"no-batch", no_argument, NULL, OPT_NO_BATCH},
+        {"ring", no_argument, NULL, OPT_RING},
         {"transient", no_argument, NULL, OPT_TRANSIENT},
         {"pid", required_argument, NULL, OPT_PID},
         {"json", no_argument, NULL, OPT_JSON},
@@ -133,6 +135,9 @@ static int set_option(struct bench_options *o, struct source *from, int c)
                 return 0;
         case OPT_NO_BATCH:
                 o->flags |= OBJMAPPER_NO_BATCH;
+                return 0;
+        case OPT_RING:
+                o->flags |= OBJMAPPER_RING;
                 return 0;
         case OPT_TRANSIENT:
                 o->transient = true;

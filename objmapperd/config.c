@@ -75,6 +75,10 @@ static int set_defaults(struct config *c)
                 .watch = true,
                 .uri_length = 4096,
                 .in_flight = 256,
+                .ring_enabled = true,
+                .ring_entries = 256,
+                .ring_arena = 262144,
+                .ring_idle_ns = 60 * OBJM_NS_PER_S,
                 .log_level = LOG_INFO,
         };
         r = add_listen(c, DEFAULT_SOCKET, getgrnam(DEFAULT_GROUP) ? DEFAULT_GROUP : NULL);

@@ -66,6 +66,10 @@ struct config {
 
         struct config_ids admin_gids; /* whose members may ask for control operations */
 
+        bool ring_enabled;
+        uint32_t ring_entries, ring_arena; /* powers of two */
+        uint64_t ring_idle_ns;             /* 0: no limit */
+
         int log_level; /* as syslog(3): LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG */
 };
 

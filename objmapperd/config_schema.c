@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "config_schema.h"
 #include "base/attr.h"
+#include "protocol/ring.h"
 #include <string.h>
 #include <syslog.h>
 
@@ -73,9 +74,10 @@ static const struct config_key control[] = {
 };
 
 static const struct config_key ring[] = {
-        UNSUPPORTED("enabled"),
-        UNSUPPORTED("entries"),
-        UNSUPPORTED("arena"),
+        BOOLEAN("enabled", ring_enabled),
+        NUMBER("entries", ring_entries, OBJM_RING_ENTRIES_MIN, OBJM_RING_ENTRIES_MAX),
+        BYTES("arena", ring_arena, OBJM_RING_ARENA_MIN, OBJM_RING_ARENA_MAX),
+        DURATION("idle", ring_idle_ns),
 };
 
 static const struct config_key metrics[] = {

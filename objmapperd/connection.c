@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "objmapperd/exchange.h"
 #include "objmapperd/quarantine.h"
+#include "objmapperd/ring.h"
 #include "objmapperd/transfer.h"
 #include "transport/tcp.h"
 #include "transport/unix.h"
@@ -57,6 +58,7 @@ void connection_free(struct server *s, struct connection *c)
 {
         allowance_close(s, &c->allowance);
         objm_fd_close(c->source.fd);
+        ring_free(c->ring);
         objm_outq_deinit(&c->out);
         objm_unix_peer_deinit(&c->peer);
         free(c->in);
@@ -117,6 +119,8 @@ void connection_close(struct connection *c)
         c->dead = true;
         if (w->hot == c)
                 w->hot = NULL;
+        if (c->ring)
+                ring_close(c->ring);
         let_go(c);
         objm_outq_deinit(&c->out);
         (void)over_budget(c);
@@ -133,6 +137,8 @@ static enum worker_wait wait_kind(const struct connection *c)
         if (c->jobs || c->paused)
                 return WORKER_WAIT_JOB;
         if (exchange_unsent(c))
+                return WORKER_WAIT_PEER;
+        if (c->ring && c->ring->state == RING_WAITING)
                 return WORKER_WAIT_PEER;
         return c->in_len ? WORKER_WAIT_REST : WORKER_WAIT_REQUEST;
 }
@@ -154,7 +160,7 @@ static bool drained(const struct connection *c)
 {
         char c1;
 
-        return c->worker->draining && !c->in_len && !exchange_blocked(c) &&
+        return c->worker->draining && !c->in_len && !exchange_blocked(c) && !(c->ring && ring_pending(c->ring)) &&
                recv(c->source.fd, &c1, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
 }
 
@@ -170,7 +176,7 @@ static uint32_t wanted_events(const struct connection *c)
 }
 
 /* After every piece of work: closes what has ended, else settles what to wait for. */
-static void settle(struct connection *c, bool progress)
+void connection_settle(struct connection *c, bool progress)
 {
         struct worker *w = c->worker;
 
@@ -183,6 +189,8 @@ static void settle(struct connection *c, bool progress)
                 connection_close(c);
         else
                 wait_for(c, wait_kind(c), progress);
+        if (!c->dead && c->ring && c->ring->socket_full && !exchange_unsent(c))
+                rings_wake(w, c->ring);
 }
 
 static void serve(struct connection *c, ssize_t received)
@@ -190,7 +198,7 @@ static void serve(struct connection *c, ssize_t received)
         uint32_t served = c->served;
 
         exchange_serve(c, received);
-        settle(c, c->served != served);
+        connection_settle(c, c->served != served);
 }
 
 static void on_events(struct objm_source *source, uint32_t events)
@@ -209,7 +217,7 @@ static void on_events(struct objm_source *source, uint32_t events)
         if (events & EPOLLOUT) {
                 c->want_write = c->read_all = false;
                 exchange_resume(c);
-                settle(c, true);
+                connection_settle(c, true);
         } else {
                 serve(c, exchange_recv(c));
         }
@@ -240,18 +248,23 @@ void connection_polled(struct connection *c, ssize_t received)
         serve(c, received);
 }
 
+void connection_bury(struct connection *c)
+{
+        if (!c->jobs)
+                objm_list_add_tail(&c->worker->dead, &c->link);
+}
+
 void connection_on_reply(struct connection *c, struct reply *reply)
 {
         if (c->dead) {
                 objm_fd_close(reply->fd);
-                if (!c->jobs)
-                        objm_list_add_tail(&c->worker->dead, &c->link);
+                connection_bury(c);
                 return;
         }
         exchange_reply(c, reply);
         if (!c->dead)
                 exchange_resume(c);
-        settle(c, true);
+        connection_settle(c, true);
 }
 
 void connection_on_return(struct connection *c, int result, struct reply *reply)
@@ -269,7 +282,7 @@ void connection_on_return(struct connection *c, int result, struct reply *reply)
                 exchange_count(c);
         if (!c->dead)
                 exchange_resume(c);
-        settle(c, true);
+        connection_settle(c, true);
 }
 
 static void set_sndbuf(struct connection *c, uint32_t bytes)
@@ -320,7 +333,7 @@ void connection_watched(struct connection *c)
         if (resume) {
                 c->paused = c->refs_wait = false;
                 exchange_resume(c);
-                settle(c, false);
+                connection_settle(c, false);
         }
         if (!c->dead && !needs_watch(c))
                 objm_list_unlink(&c->watch);
@@ -342,5 +355,7 @@ void connection_drain(struct connection *c)
 {
         if (!exchange_blocked(c) && !c->end_of_input)
                 exchange_serve(c, exchange_recv(c));
-        settle(c, false);
+        if (!c->dead && c->ring)
+                rings_wake(c->worker, c->ring);
+        connection_settle(c, false);
 }

@@ -32,6 +32,7 @@
 /* Requests of one connection that may be with the pool at a time. */
 #define CONNECTION_JOBS_MAX 16
 
+struct ring;
 struct transfer;
 
 struct connection {
@@ -54,8 +55,11 @@ struct connection {
         uint8_t wait;        /* enum worker_wait */
         bool tcp;            /* takes bytes alone; else a Unix socket */
         struct transfer *lent; /* not NULL: the socket is the pool's */
+        struct ring *ring;     /* NULL: none yet; may be closed */
         uint32_t sndbuf;     /* bytes, as asked of the kernel */
         uint32_t inline_limit; /* bytes; 0: the client takes no bytes for a descriptor */
+        bool may_ring;       /* negotiated */
+        bool attaching;      /* a ring is being made */
         bool want_write;     /* the socket was full: nothing of the batch went */
         bool read_all;       /* with want_write: the client has to have read everything */
         bool refs_wait;      /* `out` waits until the kernel takes more of our descriptors */
@@ -92,6 +96,12 @@ void connection_on_reply(struct connection *c, struct reply *r);
 
 /* The pool has sent a body (result 0, @r NULL) or failed to, or has a reply of another kind, whose fd is taken. */
 void connection_on_return(struct connection *c, int result, struct reply *r);
+
+/* After work that others than its socket's events have done. */
+void connection_settle(struct connection *c, bool progress);
+
+/* A job that was counted in c->jobs is done, and the connection is dead: its memory goes with the last one. */
+void connection_bury(struct connection *c);
 
 /* What comes next of it: sets the socket's send buffer. TCP has one for all. */
 void connection_for_fds(struct connection *c);

@@ -18,7 +18,7 @@ static enum objm_decode next(const uint8_t *buf, size_t len, struct request *ret
                 .want_metadata = rq.flags & OBJM_V3_RQ_METADATA,
                 .range_offset = rq.flags & OBJM_V3_RQ_RANGE ? rq.range_offset : 0,
                 .range_length = rq.flags & OBJM_V3_RQ_RANGE ? rq.range_length : 0,
-                .inline_limit = rq.inline_limit,
+                .inline_limit = rq.inline_limit, .extra = rq.extra, .extra_len = rq.extra_len,
         };
         return d;
 }

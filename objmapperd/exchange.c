@@ -5,11 +5,14 @@
 #include "objmapperd/control.h"
 #include "objmapperd/hello.h"
 #include "objmapperd/log_refused.h"
+#include "objmapperd/ring_attach.h"
 #include "objmapperd/task.h"
 #include "objmapperd/transfer.h"
+#include "protocol/v3.h"
 #include "transport/unix.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -223,6 +226,18 @@ static enum step put_fd(struct connection *c, struct stretch *s, const struct re
         return STEP_REPLY;
 }
 
+static enum step next_attach(struct connection *c, struct stretch *s, const struct request *rq, struct reply *reply)
+{
+        const char *text = NULL;
+        uint8_t status = ring_attach_check(c, rq, &text);
+
+        if (status == OBJM_STATUS_OK)
+                return STEP_TASK;
+        *reply = request_refuse(rq, status, text);
+        put(c, s, reply);
+        return STEP_REPLY;
+}
+
 /* Looks at the request at s->at; runs it if that can be done here and now. */
 static enum step next(struct connection *c, struct stretch *s, struct request *rq, struct reply *reply, size_t *used)
 {
@@ -241,6 +256,8 @@ static enum step next(struct connection *c, struct stretch *s, struct request *r
         rq->inline_limit = inline_limit(c, rq);
         if (d == OBJM_DECODE_OK && w->server->model->execution == OBJM_EXECUTE_SPAWN && request_uses_store(rq))
                 return STEP_TASK;
+        if (rq->op == OBJM_V3_OP_RING_ATTACH && rq->status == OBJM_STATUS_OK)
+                return next_attach(c, s, rq, reply);
         if (request_run(&ctx, rq, reply) != 0)
                 return STEP_TASK;
         if (reply->body)
@@ -255,6 +272,8 @@ static int hand_over(struct connection *c, const struct request *rq)
 {
         if (request_is_for_main(rq))
                 return control_start(c, rq);
+        if (rq->op == OBJM_V3_OP_RING_ATTACH)
+                return ring_attach_start(c, rq);
         return request_may_have_body(rq, &c->peer) ? transfer_start(c, rq) : task_start(c, rq);
 }
 
@@ -306,13 +325,19 @@ static bool keep_body(struct connection *c, const struct request *rq, const stru
                                                &reply->info));
 }
 
+void exchange_end_body(struct connection *c, const struct request *rq, struct reply *reply, bool sent)
+{
+        if (sent)
+                reply->kept = keep_body(c, rq, reply);
+        close_body(reply);
+}
+
 /* Appends reply and object to the batch, if that is small and in the page cache. */
 static bool gather_body(struct connection *c, struct stretch *s, const struct request *rq, struct reply *reply)
 {
         if (!transfer_put(c, reply))
                 return false;
-        reply->kept = keep_body(c, rq, reply);
-        close_body(reply);
+        exchange_end_body(c, rq, reply, true);
         s->replies++;
         s->bodies = true;
         return true;
@@ -504,4 +529,69 @@ void exchange_reply(struct connection *c, struct reply *reply)
         if (n_fds)
                 allowance_fds_left(c, n_fds);
         exchange_count(c);
+}
+
+/* As many messages as descriptors: the queue keeps one with each. */
+static int queue_fds(struct connection *c, const uint8_t *msg, size_t len, const int *fds, size_t n)
+{
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < n; i++) {
+                size_t from = len * i / n, to = len * (i + 1) / n;
+                int fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+
+                r = fd < 0 ? -errno : objm_outq_push(&c->out, msg + from, to - from, fd);
+                if (r < 0)
+                        objm_fd_close(fd);
+        }
+        return r;
+}
+
+int exchange_send_fds(struct connection *c, const uint8_t *msg, size_t len, const int *fds, size_t n)
+{
+        ssize_t sent = -EAGAIN;
+
+        if (!exchange_unsent(c)) {
+                connection_for_fds(c);
+                sent = objm_fdpass_send(c->source.fd, msg, len, fds, n);
+        }
+        if (sent == -EAGAIN) {
+                allowance_fds_left(c, n);
+                return queue_fds(c, msg, len, fds, n);
+        }
+        if (sent < 0)
+                return (int)sent;
+        allowance_fds_left(c, n);
+        return (size_t)sent < len ? objm_outq_push(&c->out, msg + sent, len - (size_t)sent, -1) : 0;
+}
+
+bool exchange_send_fd(struct connection *c, struct reply *reply)
+{
+        struct objm_batch *b = &c->worker->batch;
+        int r;
+
+        dialect_put(c->dialect, b, reply);
+        reply->fd = -1;
+        r = send_or_queue(c);
+        objm_batch_clear(b);
+        if (r == 0)
+                allowance_fds_left(c, 1);
+        else if (r != -ETOOMANYREFS)
+                connection_close(c);
+        return r == 0;
+}
+
+void exchange_doorbell(struct connection *c)
+{
+        const struct objm_v3_response rs = {.op = OBJM_V3_OP_RING_DOORBELL};
+        uint8_t msg[OBJM_V3_RESPONSE_HEADER];
+        size_t len = objm_v3_response_encode(msg, sizeof(msg), &rs);
+        ssize_t n = 0;
+
+        if (c->lent)
+                n = 0;
+        else if (exchange_unsent(c) || (n = send(c->source.fd, msg, len, MSG_DONTWAIT | MSG_NOSIGNAL)) < 0)
+                return;
+        if ((size_t)n < len && objm_outq_push(&c->out, msg + n, len - (size_t)n, -1) < 0)
+                connection_close(c);
 }

@@ -29,6 +29,19 @@ void exchange_resume(struct connection *c);
 /* One more reply has left; the last one that this connection gets closes it. */
 void exchange_count(struct connection *c);
 
+/*
+ * For rings. send_fds() sends a message of @len >= @n bytes with @n descriptors, which stay the caller's, or queues it;
+ * negative errno: the connection is over. send_fd() sends a reply with the descriptor that it takes; false: there are
+ * too many in flight, or the connection has been closed. doorbell() wakes a client that polls its socket: what waits
+ * there unread does that too.
+ */
+int exchange_send_fds(struct connection *c, const uint8_t *msg, size_t len, const int *fds, size_t n) objm_must_check;
+bool exchange_send_fd(struct connection *c, struct reply *r) objm_must_check;
+void exchange_doorbell(struct connection *c);
+
+/* The worker has read the body of @r, all of it if @sent: closes the descriptor, unless it is one to be kept. */
+void exchange_end_body(struct connection *c, const struct request *rq, struct reply *r, bool sent);
+
 /* Sends one reply, or queues it. Takes reply->fd. May close the connection. */
 void exchange_reply(struct connection *c, struct reply *r);
 

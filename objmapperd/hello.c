@@ -21,6 +21,17 @@ const uint8_t *hello_instance(void)
         return instance;
 }
 
+/* A connection that answers only so many requests has nothing from a ring. */
+static uint64_t offered(const struct connection *c)
+{
+        const struct snapshot *snap = c->worker->snapshot;
+
+        if (c->tcp)
+                return CAPABILITIES & ~(uint64_t)OBJM_V3_CAP_FD_BATCH;
+        return snap->config->ring_enabled && !snap->requests_per_connection ? CAPABILITIES | OBJM_V3_CAP_RING
+                                                                            : CAPABILITIES;
+}
+
 static uint32_t at_most(uint32_t wanted, uint32_t limit)
 {
         return wanted && wanted < limit ? wanted : limit;
@@ -30,7 +41,8 @@ static void settle(struct connection *c, const struct objm_v3_hello *h, struct o
 {
         const struct config *config = c->worker->snapshot->config;
 
-        ret->capabilities = h->capabilities & (c->tcp ? CAPABILITIES & ~(uint64_t)OBJM_V3_CAP_FD_BATCH : CAPABILITIES);
+        ret->capabilities = h->capabilities & offered(c);
+        c->may_ring = ret->capabilities & OBJM_V3_CAP_RING;
         ret->in_flight = at_most(h->in_flight, config->in_flight);
         ret->uri_max = (uint16_t)config->uri_length;
         ret->fds_max = c->tcp ? 0 : ret->capabilities & OBJM_V3_CAP_FD_BATCH ? OBJM_V3_FDS_MAX : 1;

@@ -22,6 +22,8 @@ struct request {
         uint64_t range_offset, range_length; /* of the body, bytes; length 0: to the end */
         uint32_t inline_limit; /* auto: objects up to this size come as bytes; 0: none */
         const uint8_t *uri;  /* borrowed */
+        const uint8_t *extra; /* borrowed; of operations that have some */
+        uint16_t extra_len;
 };
 
 struct reply {

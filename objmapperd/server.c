@@ -67,14 +67,19 @@ static long spare_descriptors(uint32_t max_connections, const struct objm_model 
         return taken + spare < rl.rlim_cur ? (long)(rl.rlim_cur - taken - spare) : 1;
 }
 
-/* A body keeps a descriptor for as long as its client may take; a small file is only kept to save time. */
+/*
+ * A body keeps a descriptor for as long as its client may take, a ring as long as its connection lasts; a small file is
+ * only kept to save time.
+ */
 static void set_limits(struct server *s, const struct config *config)
 {
         uint32_t connections = affordable_connections(config, s->model);
         long spare = spare_descriptors(connections, s->model), kept = spare / 4 < KEPT_MAX ? spare / 4 : KEPT_MAX;
+        long rings = config->ring_enabled ? spare / 4 : 0;
 
         atomic_store_explicit(&s->max_connections, connections, memory_order_relaxed);
-        atomic_store_explicit(&s->max_bodies, spare - kept, memory_order_relaxed);
+        atomic_store_explicit(&s->max_rings, rings, memory_order_relaxed);
+        atomic_store_explicit(&s->max_bodies, spare - kept - rings, memory_order_relaxed);
         atomic_fetch_add_explicit(&s->kept.left, kept - s->max_kept, memory_order_relaxed);
         s->max_kept = kept;
 }
@@ -267,6 +272,20 @@ bool server_wide_over(const struct server *s)
 void server_count_denied(struct server *s)
 {
         atomic_fetch_add_explicit(&s->denied, 1, memory_order_relaxed);
+}
+
+bool server_count_ring(struct server *s)
+{
+        if (atomic_fetch_add_explicit(&s->rings, 1, memory_order_relaxed) <
+            atomic_load_explicit(&s->max_rings, memory_order_relaxed))
+                return true;
+        server_uncount_ring(s);
+        return false;
+}
+
+void server_uncount_ring(struct server *s)
+{
+        atomic_fetch_sub_explicit(&s->rings, 1, memory_order_relaxed);
 }
 
 /* Pairs with the store of `draining` in server_drain(): of the two, one sees what the other has done. */

@@ -53,12 +53,14 @@ struct server {
         int drained_fd; /* eventfd: rung when the last connection ends while draining */
 
         _Atomic uint32_t max_connections; /* what the limit on descriptors leaves of the configured number */
+        atomic_long max_rings;            /* what it leaves for shared-memory rings, a descriptor each */
         atomic_long max_bodies;           /* and what both leave for objects that are being sent */
         atomic_bool refs_scarce;          /* the kernel has taken no more of our descriptors (ETOOMANYREFS) */
         _Alignas(OBJM_CACHE_LINE) atomic_uint n_connections;
         atomic_long queued_fds;
         atomic_long bodies;
         atomic_long wide;
+        atomic_long rings;
         _Atomic uint64_t denied;
         struct server_limited limited;
         _Alignas(OBJM_CACHE_LINE) struct objm_kept_budget kept; /* of all workers */
@@ -112,6 +114,10 @@ static inline void server_count(_Atomic uint64_t *counter)
 
 /* A request has been denied. Any thread. */
 void server_count_denied(struct server *s);
+
+/* Shared-memory rings, also those being made. count() is false, and counts nothing, when there are too many. */
+bool server_count_ring(struct server *s) objm_must_check;
+void server_uncount_ring(struct server *s);
 
 /* Ends all threads, frees. NULL is fine. */
 void server_free(struct server *s);

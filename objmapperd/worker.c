@@ -12,6 +12,8 @@
 
 /* While one connection is polled directly, every so many looks go to all of them. */
 #define LOOKS_PER_EPOLL 8
+/* Looking at rings is no system call: only every so many looks there are looks at sockets. */
+#define LOOKS_PER_SOCKET 32
 
 /* Small files that a worker keeps open. Where each connection has one there may be a thousand of them. */
 #define KEPT     512
@@ -58,10 +60,12 @@ static void watch(struct worker *w)
 
 static int sleep_ms(const struct worker *w)
 {
-        uint64_t kept_due = objm_kept_due(&w->kept), first = next_watch(w), ms;
+        uint64_t kept_due = objm_kept_due(&w->kept), rings = rings_due(w), first = next_watch(w), ms;
 
         if (kept_due && kept_due < first)
                 first = kept_due;
+        if (rings < first)
+                first = rings;
         for (unsigned i = 0; i < WORKER_WAIT_MAX; i++) {
                 uint64_t d = due(w, i);
 
@@ -95,9 +99,16 @@ static void bury(struct worker *w)
 
 static bool look(struct worker *w, ssize_t *ret_received)
 {
-        if (w->hot && ++w->n_looks % LOOKS_PER_EPOLL)
-                return connection_poll(w->hot, ret_received);
         *ret_received = -EAGAIN;
+        w->n_looks++;
+        if (w->rings.n_awake) {
+                if (rings_look(&w->rings))
+                        return true;
+                if (w->n_looks % LOOKS_PER_SOCKET)
+                        return false;
+        }
+        if (w->hot && w->n_looks / (w->rings.n_awake ? LOOKS_PER_SOCKET : 1) % LOOKS_PER_EPOLL)
+                return connection_poll(w->hot, ret_received);
         return objm_loop_wait(&w->loop, 0) > 0;
 }
 
@@ -123,7 +134,7 @@ static bool spin(struct worker *w)
 
 static void sleep_until_event(struct worker *w)
 {
-        int ms = sleep_ms(w);
+        int ms = rings_sleep(w) ? sleep_ms(w) : 0;
 
         w->n_served = 0;
         objm_qsbr_offline(&w->reader);
@@ -139,11 +150,13 @@ static void turn(struct worker *w)
                 sleep_until_event(w);
         w->now = objm_clock_coarse_ns();
         objm_loop_dispatch(&w->loop);
+        w->n_served += rings_serve(w);
         if (w->n_served > 1)
                 w->hot = NULL;
         expire(w);
         objm_kept_expire(&w->kept, w->now);
         watch(w);
+        rings_expire(w);
         bury(w);
         quarantine_bury(w);
         objm_qsbr_quiescent(&w->reader);
@@ -227,6 +240,7 @@ static int worker_new(struct server *s, struct worker **ret)
         objm_list_init(&w->watched);
         objm_list_init(&w->quarantine);
         objm_list_init(&w->released);
+        rings_init(&w->rings);
         objm_list_init(&w->link);
         objm_kept_init(&w->kept, s->model->placement == OBJM_PLACE_OWN ? KEPT_OWN : KEPT, &s->kept);
         objm_spin_init(&w->spin, config->optimize_for_latency ? OBJM_SPIN_DEFAULT_NS : 0);

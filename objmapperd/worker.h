@@ -11,6 +11,7 @@
 #include "concurrency/loop.h"
 #include "concurrency/qsbr.h"
 #include "objmapperd/pulse.h"
+#include "objmapperd/rings.h"
 #include "objmapperd/server.h"
 #include "storage/kept.h"
 #include "transport/batch.h"
@@ -44,6 +45,7 @@ struct worker {
         struct objm_qsbr_reader reader;
         struct objm_spin spin;
         struct objm_list waiting[WORKER_WAIT_MAX];
+        struct rings rings;
         struct objm_list dead;  /* closed in this turn, freed at its end */
         struct objm_list watched; /* connections to be looked at every WORKER_WATCH_NS */
         struct objm_list quarantine, released; /* see quarantine.h */

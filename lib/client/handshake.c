@@ -14,6 +14,8 @@ size_t objm_hello_encode(const struct objmapper *om, void *buf, size_t cap)
                 .in_flight = om->slots.depth,
         };
 
+        if (om->flags & OBJMAPPER_RING && !om->link.remote)
+                hello.capabilities |= OBJM_V3_CAP_RING;
         if (!(om->flags & OBJMAPPER_NO_BATCH))
                 hello.capabilities |= OBJM_V3_CAP_FD_BATCH;
         return objm_v3_hello_encode(buf, cap, &hello);

@@ -3,6 +3,7 @@
 
 #include "base/fd.h"
 #include "client/address.h"
+#include "protocol/ring.h"
 #include "protocol/v1.h"
 #include "protocol/v3.h"
 #include "transport/fdpass.h"
@@ -30,7 +31,7 @@ int objm_link_init(struct objm_link *l, unsigned depth)
 {
         *l = (struct objm_link){.sock = -1};
         if (objm_bytequeue_init(&l->in, in_size(depth)) < 0 || objm_bytequeue_init(&l->out, OUT_START) < 0 ||
-            objm_fdqueue_init(&l->fds, depth) < 0) {
+            objm_fdqueue_init(&l->fds, depth + OBJM_RING_FDS) < 0) {
                 objm_link_deinit(l);
                 return -ENOMEM;
         }

@@ -14,7 +14,7 @@
 #define DEFAULT_TIMEOUT_MS 2000
 #define SPIN_NS            30000
 #define ALL_FLAGS          (OBJMAPPER_NO_RECONNECT | OBJMAPPER_NO_SPIN | OBJMAPPER_NO_BATCH | \
-                            OBJMAPPER_SPLIT_BODIES)
+                            OBJMAPPER_SPLIT_BODIES | OBJMAPPER_RING)
 
 /* Copies what the caller's struct has; a caller built against an older header has a shorter one. */
 static int read_options(const struct objmapper_options *options, struct objmapper_options *ret)
@@ -55,6 +55,7 @@ static int allocate(const char *socket, const struct objmapper_options *o, struc
         if (!om)
                 return -ENOMEM;
         om->link.sock = -1;
+        objm_ring_client_none(&om->ring.end);
         om->path = strdup(socket ? socket : OBJMAPPER_SOCKET);
         if (!om->path || objm_link_init(&om->link, o->depth) < 0 || objm_slots_init(&om->slots, o->depth) < 0) {
                 objmapper_free(om);
@@ -92,6 +93,7 @@ void objmapper_free(struct objmapper *om)
                 return;
         objmapper_free(om->bodies);
         objm_slots_deinit(&om->slots);
+        objm_ringlink_close(om, objm_epoch() != om->epoch);
         objm_link_deinit(&om->link);
         free(om->path);
         free(om->text);
@@ -105,7 +107,10 @@ int objmapper_fd(const struct objmapper *om)
 
 short objmapper_events(const struct objmapper *om)
 {
-        return objm_session_wants_send(om) ? POLLIN | POLLOUT : POLLIN;
+        /* To say so changes nothing that the caller can see. */
+        bool ready = objm_ringlink_arm((struct objmapper *)om);
+
+        return ready || objm_session_wants_send(om) ? POLLIN | POLLOUT : POLLIN;
 }
 
 int objmapper_timeout(const struct objmapper *om)

@@ -32,6 +32,7 @@ enum objmapper_flags {
         OBJMAPPER_NO_SPIN = 1 << 1,      /* sleep for a reply at once instead of first polling for some microseconds */
         OBJMAPPER_NO_BATCH = 1 << 2,     /* one descriptor a message */
         OBJMAPPER_SPLIT_BODIES = 1 << 3, /* the read calls have a connection of their own: see there */
+        OBJMAPPER_RING = 1 << 4,         /* requests go through shared memory, where the server has that */
 };
 
 struct objmapper_options {

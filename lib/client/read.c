@@ -150,8 +150,7 @@ static int attempt(struct read *r)
         if (e == 0)
                 e = move(r, c.object.fd);
         objm_fd_close(c.object.fd);
-        if (r->om->body_left)
-                objm_session_drop(r->om, -ECONNRESET);
+        objm_session_skip_body(r->om);
         return e;
 }
 

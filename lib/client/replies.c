@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "client/session.h"
+#include "client/replies.h"
 
 #include "base/fd.h"
+#include "client/session.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -56,6 +57,11 @@ static bool right_body(const struct objm_slot *s, const struct objm_reply *r)
         return r->body_len == (s->range_length && s->range_length < len ? s->range_length : len);
 }
 
+bool objm_reply_fits(const struct objm_slot *s, const struct objm_reply *r)
+{
+        return right_fds(s, r) && right_body(s, r);
+}
+
 /* Version 1 says size and time in metadata, or not at all: then the descriptor knows. */
 static void look_at_fd(struct objm_reply *r)
 {
@@ -85,6 +91,23 @@ static void keep_text(struct objmapper *om, const struct objm_reply *r)
         om->text = r->text ? strndup((const char *)r->text, r->text_len) : NULL;
 }
 
+/* As take_one(), of what is said of the ring. */
+static int take_ring_reply(struct objmapper *om, const struct objm_reply *r, size_t used, unsigned *lost)
+{
+        int e;
+
+        if (r->op == OBJM_V3_OP_RING_ATTACH) {
+                e = objm_ringlink_answered(om, r, used);
+                *lost += e == -EMFILE;
+                return e == -EMFILE ? 1 : e;
+        }
+        if (r->op != OBJM_V3_OP_RING_DOORBELL || !(om->flags & OBJMAPPER_RING) || r->n_fds || r->body_len)
+                return -EPROTO;
+        objm_bytequeue_pop(&om->link.in, used);
+        objm_ringlink_on_doorbell(om);
+        return 1;
+}
+
 /* Returns 1 when a reply was taken, 0 when no whole one is there, or -errno. *@lost counts replies without their fd. */
 static int take_one(struct objmapper *om, unsigned *lost)
 {
@@ -99,10 +122,12 @@ static int take_one(struct objmapper *om, unsigned *lost)
                              &used);
         if (d != OBJM_DECODE_OK)
                 return d == OBJM_DECODE_MORE ? 0 : -EPROTO;
+        if (r.has_id && (r.op == OBJM_V3_OP_RING_ATTACH || r.op == OBJM_V3_OP_RING_DOORBELL))
+                return take_ring_reply(om, &r, used, lost);
         e = find_slot(om, &r, &s);
         if (e < 0)
                 return e;
-        if (!right_fds(s, &r) || !right_body(s, &r))
+        if (!objm_reply_fits(s, &r) || (s->on_ring && !r.n_fds))
                 return -EPROTO;
         e = r.n_fds ? take_fd(om, &r) : objm_status_errno(r.status);
         if (e == -EPROTO && r.n_fds)
@@ -151,6 +176,12 @@ static void resync(struct objmapper *om, unsigned lost)
                 om->link.fds_lost = false;
 }
 
+/* At most: what may still be answered. */
+static size_t fds_to_come(const struct objmapper *om)
+{
+        return om->slots.n_sent + (om->ring.state == OBJM_RINGLINK_ATTACHING ? OBJM_RING_FDS : 0);
+}
+
 void objm_replies_receive(struct objmapper *om)
 {
         struct objm_list *mark = om->slots.done.prev;
@@ -159,8 +190,9 @@ void objm_replies_receive(struct objmapper *om)
 
         while (!om->body_left && objm_bytequeue_len(&om->link.in) && (r = take_one(om, &lost)) > 0)
                 n++;
+        /* A message larger than one of the kernel's buffers comes in parts, its descriptors with the first. */
         if (!om->body_left && !objm_bytequeue_len(&om->link.in))
-                r = objm_fdqueue_len(&om->link.fds) ? -EPROTO : 0;
+                r = objm_fdqueue_len(&om->link.fds) > fds_to_come(om) ? -EPROTO : 0;
         if (n)
                 objm_backoff_reset(&om->backoff);
         if (r < 0) {
@@ -189,6 +221,8 @@ ssize_t objm_replies_take_body(struct objmapper *om, void *buf, size_t n)
                 return -ECONNRESET;
         if (n > om->body_left)
                 n = (size_t)om->body_left;
+        if (om->ring.body)
+                return (ssize_t)objm_ringlink_take_body(om, buf, n);
         if (objm_bytequeue_len(&om->link.in))
                 r = take_arrived(&om->link.in, buf, n);
         else

@@ -6,6 +6,9 @@
 
 #include <errno.h>
 
+/* While all that is awaited comes through memory. */
+#define LOOKS_PER_SOCKET 256
+
 static void schedule(struct objmapper *om)
 {
         om->retry_at = objm_clock_ns() + objm_backoff_next(&om->backoff);
@@ -13,6 +16,7 @@ static void schedule(struct objmapper *om)
 
 static void close_link(struct objmapper *om, int error)
 {
+        objm_ringlink_close(om, objm_epoch() != om->epoch);
         objm_link_close(&om->link);
         om->body_left = 0;
         om->state = OBJM_SESSION_DOWN;
@@ -59,6 +63,8 @@ void objm_session_ready(struct objmapper *om, const struct objm_wire *wire, unsi
         om->wire = wire;
         om->granted = granted;
         om->error = 0;
+        if (wire == &objm_wire_v3)
+                objm_ringlink_ask(om);
 }
 
 bool objm_session_passes(int error)
@@ -178,7 +184,7 @@ bool objm_session_wants_send(const struct objmapper *om)
 {
         if (objm_bytequeue_len(&om->link.out) || om->state == OBJM_SESSION_CONNECTING)
                 return true;
-        return om->state == OBJM_SESSION_READY && om->slots.n_sent < om->granted &&
+        return om->state == OBJM_SESSION_READY && !om->ring.full && om->slots.n_sent < om->granted &&
                !objm_list_empty(&om->slots.queued);
 }
 
@@ -199,8 +205,11 @@ static bool encode_one(struct objmapper *om, struct objm_slot *s)
 {
         struct objm_bytequeue *out = &om->link.out;
         size_t n;
-        int r = make_room(om, om->wire->request_size(s->uri_len));
+        int r;
 
+        if (objm_ringlink_takes(om, s))
+                return objm_ringlink_put(om, s);
+        r = make_room(om, om->wire->request_size(s->uri_len));
         if (r == -ENOBUFS)
                 return false;
         if (r < 0) {
@@ -227,10 +236,15 @@ void objm_session_flush(struct objmapper *om)
         struct objm_slot *s;
 
         objm_session_advance(om, false);
+        if (om->ring.ended && !objm_list_empty(&om->slots.queued)) {
+                om->ring.ended = false;
+                objm_ringlink_ask(om);
+        }
         while (om->state == OBJM_SESSION_READY && om->slots.n_sent < om->granted &&
                (s = objm_slots_first(&om->slots.queued)))
                 if (!encode_one(om, s))
                         break;
+        objm_ringlink_publish(om);
         if (om->state != OBJM_SESSION_DOWN && objm_bytequeue_len(&om->link.out))
                 send_out(om);
 }
@@ -241,6 +255,8 @@ bool objm_session_receive(struct objmapper *om)
 
         if (om->state <= OBJM_SESSION_CONNECTING || om->body_left)
                 return false;
+        if (objm_ringlink_receive(om))
+                return true;
         n = objm_link_recv(&om->link);
         if (n == -EAGAIN)
                 return false;
@@ -251,4 +267,19 @@ bool objm_session_receive(struct objmapper *om)
         else
                 objm_replies_receive(om);
         return true;
+}
+
+bool objm_session_look(struct objmapper *om)
+{
+        if (objm_ringlink_alone(om) && ++om->ring.looks % LOOKS_PER_SOCKET)
+                return objm_ringlink_receive(om);
+        return objm_session_receive(om);
+}
+
+void objm_session_skip_body(struct objmapper *om)
+{
+        if (om->ring.body)
+                objm_ringlink_skip_body(om);
+        else if (om->body_left)
+                objm_session_drop(om, -ECONNRESET);
 }

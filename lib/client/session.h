@@ -16,6 +16,7 @@
 #include "base/spin.h"
 #include "client/backoff.h"
 #include "client/link.h"
+#include "client/ringlink.h"
 #include "client/slots.h"
 #include "client/wire.h"
 #include "protocol/v3.h"
@@ -30,6 +31,7 @@ enum objm_session_state {
 struct objmapper {
         struct objm_link link;
         struct objm_slots slots;
+        struct objm_ringlink ring;
         struct objm_backoff backoff;
         struct objm_spin spin;
         enum objm_session_state state;
@@ -63,6 +65,11 @@ void objm_session_flush(struct objmapper *om);
 
 /* Receives once and completes what that answers. False: there was nothing to receive. */
 bool objm_session_receive(struct objmapper *om);
+/* The same for polling: looks at the socket only now and then when nothing is awaited there. */
+bool objm_session_look(struct objmapper *om);
+
+/* Nobody wants what is left of a body. */
+void objm_session_skip_body(struct objmapper *om);
 
 /* True when a send would be worth a try. */
 bool objm_session_wants_send(const struct objmapper *om);

@@ -85,6 +85,7 @@ int objm_slots_add(struct objm_slots *t, uint8_t op, const void *uri, size_t len
         s->mode = OBJM_MODE_FD;
         s->range_offset = s->range_length = 0;
         s->sends = 0;
+        s->no_ring = false;
         t->n_used++;
         objm_list_move_tail(&t->queued, &s->node);
         return 0;
@@ -126,11 +127,26 @@ void objm_slots_mark_sent(struct objm_slots *t, struct objm_slot *s)
         objm_list_move_tail(&t->sent, &s->node);
 }
 
+void objm_slots_mark_on_ring(struct objm_slots *t, struct objm_slot *s)
+{
+        objm_slots_mark_sent(t, s);
+        s->on_ring = true;
+        t->n_ring++;
+}
+
+void objm_slots_mark_fd_coming(struct objm_slots *t, struct objm_slot *s)
+{
+        t->n_fds_coming += !s->fd_coming;
+        s->fd_coming = true;
+}
+
 /* Takes @s off the wire's books; it stays on its list. */
 static void unmark_sent(struct objm_slots *t, struct objm_slot *s)
 {
         t->n_sent -= s->on_wire;
-        s->on_wire = false;
+        t->n_ring -= s->on_ring;
+        t->n_fds_coming -= s->fd_coming;
+        s->on_wire = s->on_ring = s->fd_coming = false;
 }
 
 /* The slot used last is used next: it is warm in the cache. */
@@ -197,6 +213,34 @@ void objm_slots_requeue_sent(struct objm_slots *t, bool count)
                         unmark_sent(t, s);
                         objm_list_move_tail(front, &s->node); /* before what was first: the oldest stay in front */
                 }
+        }
+}
+
+/* To the front: the oldest come first. */
+static void requeue_first(struct objm_slots *t, struct objm_slot *s)
+{
+        if (s->abandoned) {
+                release(t, s);
+                return;
+        }
+        unmark_sent(t, s);
+        objm_list_move_tail(t->queued.next, &s->node);
+}
+
+void objm_slots_requeue_for_socket(struct objm_slots *t, struct objm_slot *s)
+{
+        s->no_ring = true;
+        requeue_first(t, s);
+}
+
+void objm_slots_requeue_ring(struct objm_slots *t)
+{
+        struct objm_list *it = t->sent.prev, *before;
+
+        for (; it != &t->sent; it = before) {
+                before = it->prev;
+                if (slot_of(it)->on_ring)
+                        requeue_first(t, slot_of(it));
         }
 }
 

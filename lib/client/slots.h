@@ -34,6 +34,9 @@ struct objm_slot {
         uint8_t asked; /* what was sent instead, when the server does not know `mode` */
         uint8_t sends; /* how often it went out in vain */
         bool on_wire, abandoned;
+        bool on_ring;   /* with on_wire: sent through the ring */
+        bool fd_coming; /* with on_ring: answered, but for the descriptor */
+        bool no_ring;   /* not for the ring: it has said so */
         int result;                     /* when done */
         struct objmapper_object object; /* when done; owns object.fd */
 };
@@ -55,6 +58,8 @@ struct objm_slots {
         unsigned n_used;      /* not free */
         unsigned n_sent;      /* sent, abandoned ones among them */
         unsigned n_abandoned;
+        unsigned n_ring;       /* sent through the ring */
+        unsigned n_fds_coming; /* of these, answered but for the descriptor */
         unsigned n_done;
         struct objm_list free, queued, sent, done;
 };
@@ -79,6 +84,9 @@ struct objm_slot *objm_slots_find_sent(struct objm_slots *t, uint32_t id);
 uint32_t objm_slots_id(const struct objm_slots *t, const struct objm_slot *s);
 
 void objm_slots_mark_sent(struct objm_slots *t, struct objm_slot *s);
+/* The same through the ring; and of one of those, that all but the descriptor has come. */
+void objm_slots_mark_on_ring(struct objm_slots *t, struct objm_slot *s);
+void objm_slots_mark_fd_coming(struct objm_slots *t, struct objm_slot *s);
 
 /* Ends a request that is queued or sent; takes over object->fd. An abandoned one's descriptor is closed. */
 void objm_slots_complete(struct objm_slots *t, struct objm_slot *s, int result,
@@ -94,6 +102,10 @@ void objm_slots_fail_queued(struct objm_slots *t, int result);
  */
 #define OBJM_SLOTS_SENDS 16
 void objm_slots_requeue_sent(struct objm_slots *t, bool count);
+
+/* The same for one that is not for the ring; and for all that are in the ring, when that has ended. */
+void objm_slots_requeue_for_socket(struct objm_slots *t, struct objm_slot *s);
+void objm_slots_requeue_ring(struct objm_slots *t);
 
 /* Nobody wants what is queued, sent or done any more. */
 void objm_slots_abandon_all(struct objm_slots *t);

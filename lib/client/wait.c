@@ -12,14 +12,21 @@ uint64_t objm_wait_deadline(int timeout_ms)
 }
 
 /* Sleeps until the socket is ready, or @until. A signal ends it early. */
-static void sleep_until(const struct objmapper *om, uint64_t until, uint64_t now)
+static void sleep_until(struct objmapper *om, uint64_t until, uint64_t now)
 {
         struct pollfd pfd = {.fd = om->link.sock, .events = POLLIN};
         uint64_t ns = until > now ? until - now : 0;
+        bool wants_send = objm_session_wants_send(om);
         struct timespec ts = {.tv_sec = (time_t)(ns / OBJM_NS_PER_S), .tv_nsec = (long)(ns % OBJM_NS_PER_S)};
 
-        if (objm_session_wants_send(om))
+        if (objm_ringlink_alone(om) && om->slots.n_ring && !wants_send) {
+                objm_ringlink_sleep(om, ns);
+                return;
+        }
+        if (wants_send)
                 pfd.events |= POLLOUT;
+        if (objm_ringlink_arm(om))
+                return;
         ppoll(&pfd, 1, until == UINT64_MAX ? NULL : &ts, NULL);
 }
 
@@ -31,7 +38,7 @@ static bool spin(struct objmapper *om)
         if (om->state != OBJM_SESSION_READY || !om->slots.n_sent || !objm_spin_begin(&om->spin))
                 return false;
         do
-                got = objm_session_receive(om);
+                got = objm_session_look(om);
         while (!got && objm_spin_more(&om->spin));
         objm_spin_end(&om->spin, got);
         return got;
@@ -93,9 +100,9 @@ int objm_wait_ready(struct objmapper *om, uint64_t deadline)
 {
         for (;;) {
                 objm_session_advance(om, true);
-                if (om->state == OBJM_SESSION_HELLO)
+                if (om->state == OBJM_SESSION_HELLO || objm_bytequeue_len(&om->link.out))
                         objm_session_flush(om); /* the hello may not have gone out at once */
-                if (om->state == OBJM_SESSION_READY)
+                if (om->state == OBJM_SESSION_READY && om->ring.state != OBJM_RINGLINK_ATTACHING)
                         return 0;
                 if (!objm_session_passes(om->error) || (om->error == -EBUSY && om->flags & OBJMAPPER_NO_RECONNECT))
                         return om->error;

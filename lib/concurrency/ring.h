@@ -9,7 +9,9 @@
  *      - a word of the peer is loaded once, atomically, and believed only when the peer's index could have got there;
  *      - an entry is copied once, word by word; what the copy says is for the caller to check.
  *
- * Indices run freely over 32 bits: index & (size - 1) is the place, a difference modulo 2^32 is a number of entries.
+ * Indices run freely over 32 bits: (index - origin) & (size - 1) is the place, a difference modulo 2^32 is a number of
+ * entries. The producer moves origin, beside head, when the consumer has given everything back and the first places
+ * have been used up: a ring that is never full stays within a page. Any value of it is a place for the consumer.
  * Each shared word has a line of its own. Who may write to which differs (the consumer writes its tail where the
  * producer only reads), hence one pointer for each.
  *
@@ -40,9 +42,13 @@
 #define OBJM_RING_WITHOUT_FENCE 0
 #endif
 
-/* A word in shared memory, alone on its line. One side writes it. */
+/* Places after which an empty ring begins anew: with as many again in one batch they are within a page. */
+#define OBJM_RING_RESTART 30
+
+/* A word in shared memory, alone on its line but for what belongs to it. One side writes both. */
 struct objm_ring_word {
         _Alignas(OBJM_CACHE_LINE) _Atomic uint32_t value;
+        _Atomic uint32_t origin; /* of a head */
 };
 
 struct objm_ring_entry {
@@ -67,6 +73,7 @@ struct objm_ring_producer {
         uint32_t next;      /* where the next entry goes */
         uint32_t published; /* what head says */
         uint32_t seen;      /* the tail last believed */
+        uint32_t origin;    /* index of the entry in the first place */
 };
 
 struct objm_ring_consumer {
@@ -74,6 +81,7 @@ struct objm_ring_consumer {
         uint32_t next;     /* where the next entry comes from */
         uint32_t released; /* what tail says */
         uint32_t seen;     /* the head last believed */
+        uint32_t origin;   /* as of then */
 };
 
 /*
@@ -118,19 +126,30 @@ static inline void objm_ring_entry_store(struct objm_ring_entry *shared, const s
 
 /* ---- producer ---- */
 
+/* The next publish() shows a new origin with the first entry that goes by it. */
+static inline void objm_ring_restart(struct objm_ring_producer *p)
+{
+        p->origin = p->next;
+        atomic_store_explicit(&p->at.head->origin, p->next, memory_order_relaxed);
+}
+
 /*
  * How many entries can be put. Looks at the consumer's tail only when fewer than @want are known to be free: 1 to go on
- * for as long as possible without touching that line, the size to know exactly. -EPROTO: that tail is a lie.
+ * for as long as possible without touching that line, the size to know exactly; and when an empty ring could begin
+ * anew. -EPROTO: that tail is a lie.
  */
 static inline int objm_ring_writable(struct objm_ring_producer *p, uint32_t want)
 {
+        bool late = p->next == p->published && p->next - p->origin >= OBJM_RING_RESTART;
         uint32_t tail;
 
-        if (p->at.size - (p->next - p->seen) < want) {
+        if (late || p->at.size - (p->next - p->seen) < want) {
                 tail = atomic_load_explicit(&p->at.tail->value, memory_order_acquire);
                 if (objm_unlikely(!objm_ring_reachable(p->seen, tail, p->published)))
                         return -EPROTO;
                 p->seen = tail;
+                if (late && tail == p->next)
+                        objm_ring_restart(p);
         }
         return (int)(p->at.size - (p->next - p->seen));
 }
@@ -138,7 +157,7 @@ static inline int objm_ring_writable(struct objm_ring_producer *p, uint32_t want
 /* objm_ring_writable() has said that there is room. The consumer sees nothing of it before publish(). */
 static inline void objm_ring_put(struct objm_ring_producer *p, const struct objm_ring_entry *entry)
 {
-        objm_ring_entry_store(&p->at.entries[p->next & (p->at.size - 1)], entry);
+        objm_ring_entry_store(&p->at.entries[(p->next - p->origin) & (p->at.size - 1)], entry);
         p->next++;
 }
 
@@ -163,6 +182,7 @@ static inline int objm_ring_readable(struct objm_ring_consumer *c)
                 if (objm_unlikely(!objm_ring_reachable(c->seen, head, c->released + c->at.size)))
                         return -EPROTO;
                 c->seen = head;
+                c->origin = atomic_load_explicit(&c->at.head->origin, memory_order_relaxed);
         }
         return (int)(c->seen - c->next);
 }
@@ -170,7 +190,7 @@ static inline int objm_ring_readable(struct objm_ring_consumer *c)
 /* Copies the next entry; objm_ring_readable() has said that there is one. Its place stays taken until release(). */
 static inline void objm_ring_take(struct objm_ring_consumer *c, struct objm_ring_entry *ret_entry)
 {
-        objm_ring_entry_load(ret_entry, &c->at.entries[c->next & (c->at.size - 1)]);
+        objm_ring_entry_load(ret_entry, &c->at.entries[(c->next - c->origin) & (c->at.size - 1)]);
         c->next++;
 }
 

@@ -222,6 +222,8 @@ static uint8_t request_status(uint8_t op, uint8_t mode, size_t uri_len)
         case OBJM_V3_OP_RELOAD:
         case OBJM_V3_OP_DRAIN:
                 return OBJM_STATUS_OK;
+        case OBJM_V3_OP_RING_DOORBELL:
+                break;
         }
         return OBJM_STATUS_UNSUPPORTED;
 }

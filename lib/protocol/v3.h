@@ -56,7 +56,8 @@ enum objm_v3_op {
         OBJM_V3_OP_GET = 1,
         OBJM_V3_OP_STAT = 2,
         OBJM_V3_OP_PING = 3,
-        OBJM_V3_OP_RING_ATTACH = 4,
+        OBJM_V3_OP_RING_ATTACH = 4,   /* extra bytes and body: protocol/ring.h */
+        OBJM_V3_OP_RING_DOORBELL = 5, /* in responses only, unasked: look at the ring */
         /* 16.. content and names: PUT, COMMIT, DELETE, LIST, WATCH */
         /* 64.. control, for administrators; without URI, extra or mode */
         OBJM_V3_OP_STATS = 64,  /* the body is JSON text */

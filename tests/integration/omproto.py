@@ -14,7 +14,7 @@ PROTOCOL, VERSION, CAPABILITY = 20, 21, 22
 URI_MAX, METADATA_MAX, EXTRA_MAX, HELLO_MAX, FDS_MAX = 4096, 1024, 1024, 256, 253
 
 FD, COPY, SPLICE, AUTO, INLINE = ord("1"), ord("2"), ord("3"), ord("a"), ord("i")
-GET, STAT, PING, RING_ATTACH = 1, 2, 3, 4
+GET, STAT, PING, RING_ATTACH, RING_DOORBELL = 1, 2, 3, 4, 5
 STATS, RELOAD, DRAIN = 64, 65, 66
 RANGE, IF_VERSION, METADATA = 1, 2, 4
 NOT_MODIFIED = 1
@@ -229,6 +229,44 @@ def response_decode(buf, at=0):
         return None
     raw = bytes(buf[at + 40 : at + 40 + length])
     return Response(status, op, mode, n_fds, rid, flags, size, version, body_len, raw), 40 + length
+
+
+# ---- ring: what the extra bytes and the body of RING_ATTACH say ----
+
+
+class RingAttach(NamedTuple):
+    entries: int
+    arena: int
+
+
+class RingGrant(NamedTuple):
+    entries: int
+    arena: int
+    size: int
+    entries_at: int
+    arena_at: int
+    body_max: int
+
+
+def ring_attach_encode(r):
+    return struct.pack(">II8x", *r)
+
+
+def ring_attach_decode(buf, at=0):
+    return (RingAttach(*struct.unpack_from(">II", buf, at)), 16) if len(buf) - at >= 16 else None
+
+
+def ring_grant_encode(r):
+    return struct.pack(">IIIIII8x", *r)
+
+
+def ring_grant_decode(buf, at=0):
+    if len(buf) - at < 32:
+        return None
+    r = RingGrant(*struct.unpack_from(">IIIIII", buf, at))
+    if r.entries_at != 256 or r.arena_at != 256 + 64 * r.entries or r.size < r.arena_at + r.arena or r.body_max > r.arena:
+        raise Bad(PROTOCOL)
+    return r, 32
 
 
 # ---- datagrams -------------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ KINDS = {
     "v3_hello": (p.hello_decode, p.hello_encode),
     "v3_request": (p.request_decode, p.request_encode),
     "v3_response": (p.response_decode, p.response_encode),
+    "ring_attach": (p.ring_attach_decode, p.ring_attach_encode),
+    "ring_grant": (p.ring_grant_decode, p.ring_grant_encode),
     "udp_request": (p.udp_request_decode, p.udp_request_encode),
     "udp_response": (p.udp_response_decode, p.udp_response_encode),
 }

@@ -106,6 +106,9 @@ static void empty_file_means_defaults(void **state)
         assert_string_equal(c->exports[0].path, "/var/lib/objmapper");
         assert_int_equal(c->uri_length, 4096);
         assert_int_equal(c->in_flight, 256);
+        assert_true(c->ring_enabled && c->ring_idle_ns == 60 * OBJM_NS_PER_S);
+        assert_int_equal(c->ring_entries, 256);
+        assert_int_equal(c->ring_arena, 262144);
         assert_int_equal(c->log_level, LOG_INFO);
         config_free(c);
 }
@@ -126,6 +129,8 @@ static void assert_same_config(const struct config *a, const struct config *b)
         assert_true(a->idle_ns == b->idle_ns && a->request_ns == b->request_ns && a->drain_ns == b->drain_ns);
         assert_int_equal(a->uri_length, b->uri_length);
         assert_int_equal(a->in_flight, b->in_flight);
+        assert_true(a->ring_enabled == b->ring_enabled && a->ring_idle_ns == b->ring_idle_ns);
+        assert_true(a->ring_entries == b->ring_entries && a->ring_arena == b->ring_arena);
         assert_int_equal(a->log_level, b->log_level);
 }
 
@@ -174,7 +179,7 @@ static void every_key_is_read(void **state)
                 "  connections_per_uid = 1000000; descriptors = 17; descriptors_per_uid = 19;\n"
                 "  queued_bytes = \"1M\"; queued_bytes_per_uid = 4294967295L;\n"
                 "  requests_per_second = 23; requests_per_second_per_uid = 29; };\n"
-                "ring = { enabled = false; entries = 0; arena = 0; };\n"
+                "ring = { enabled = false; entries = 64; arena = \"16K\"; idle = \"5s\"; };\n"
                 "metrics = { http = \"\"; };\n"
                 "log = { level = \"debug\"; };\n");
 
@@ -202,6 +207,8 @@ static void every_key_is_read(void **state)
         assert_int_equal(c->requests_per_second, 23);
         assert_int_equal(c->requests_per_second_per_uid, 29);
         assert_int_equal(c->n_exports, 2);
+        assert_true(!c->ring_enabled && c->ring_entries == 64 && c->ring_arena == 16384);
+        assert_true(c->ring_idle_ns == 5 * OBJM_NS_PER_S);
         assert_string_equal(c->exports[0].prefix, "/a/");
         assert_string_equal(c->exports[0].path, "/srv/a");
         assert_true(c->exports[0].follow_symlinks && !c->exports[1].follow_symlinks);

@@ -104,6 +104,85 @@ static void starts_empty(void **state)
         assert_int_equal(objm_ring_writable(&r.p, SIZE), SIZE);
 }
 
+/* The place of the entry that is put next, by where it shows up in memory. */
+static uint32_t place_of_next(struct ring *r, uint64_t mark)
+{
+        put(&r->p, mark);
+        for (uint32_t i = 0; i < r->p.at.size; i++)
+                if (r->p.at.entries[i].word[0] == mark)
+                        return i;
+        CHECK(!"nowhere");
+        return 0;
+}
+
+/* One at a time, a large ring uses no more than its first places; entries are the right ones all the same. */
+static void a_ring_that_runs_empty_begins_anew(void **state)
+{
+        static struct objm_ring_entry entries[256];
+        static struct memory m;
+        struct objm_ring_place at = {entries, &m.head, &m.tail, &m.asleep, objm_array_len(entries)};
+        struct ring r = {.m = &m};
+        uint32_t last = 0;
+
+        assert_int_equal(objm_ring_producer_init(&r.p, &at, 0), 0);
+        assert_int_equal(objm_ring_consumer_init(&r.c, &at, 0), 0);
+        for (uint64_t i = 1; i < 2000; i++) {
+                uint32_t where;
+
+                assert_int_equal(objm_ring_writable(&r.p, 1) > 0, true);
+                where = place_of_next(&r, i << 8);
+                if (where > last)
+                        last = where;
+                (void)!objm_ring_publish(&r.p);
+                assert_int_equal(objm_ring_readable(&r.c), 1);
+                assert_true(take(&r.c) == i << 8);
+                objm_ring_release(&r.c);
+        }
+        assert_in_range(last, 1, OBJM_RING_RESTART);
+}
+
+/* What was not given back keeps its place, however far the producer has come. */
+static void a_ring_that_is_not_empty_goes_on(void **state)
+{
+        static struct objm_ring_entry entries[64];
+        static struct memory m;
+        struct objm_ring_place at = {entries, &m.head, &m.tail, &m.asleep, objm_array_len(entries)};
+        struct ring r = {.m = &m};
+        uint64_t taken = 0;
+
+        assert_int_equal(objm_ring_producer_init(&r.p, &at, 0), 0);
+        assert_int_equal(objm_ring_consumer_init(&r.c, &at, 0), 0);
+        for (uint64_t i = 0; i < 5000; i++) {
+                assert_true(objm_ring_writable(&r.p, 1) > 0);
+                put(&r.p, i << 8);
+                (void)!objm_ring_publish(&r.p);
+                if (i % 7 == 0) /* the consumer lags by one to seven, and now and then not at all */
+                        continue;
+                while (taken + (i % 11 != 0) <= i) {
+                        assert_true(objm_ring_readable(&r.c) > 0);
+                        assert_true(take(&r.c) == taken++ << 8);
+                }
+                objm_ring_release(&r.c);
+        }
+}
+
+/* A peer that lies about its origin gets another of its own entries, and no more. */
+static void any_origin_is_a_place(void **state)
+{
+        static const uint32_t origins[] = {1, SIZE - 1, SIZE, 12345, UINT32_MAX, UINT32_MAX - SIZE};
+        static struct memory m;
+        struct ring r;
+
+        for (size_t i = 0; i < objm_array_len(origins); i++) {
+                ring_init(&r, &m, SIZE, 0);
+                put(&r.p, 77);
+                atomic_store(&m.head.origin, origins[i]);
+                (void)!objm_ring_publish(&r.p);
+                assert_int_equal(objm_ring_readable(&r.c), 1);
+                skip_entry(&r.c);
+        }
+}
+
 /* Nothing is seen before publish(), everything at once after it; room comes back at release(), not before. */
 static void batches_are_whole(void **state)
 {
@@ -381,6 +460,9 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(refuses_what_is_no_ring),
                 cmocka_unit_test(starts_empty),
+                cmocka_unit_test(a_ring_that_runs_empty_begins_anew),
+                cmocka_unit_test(a_ring_that_is_not_empty_goes_on),
+                cmocka_unit_test(any_origin_is_a_place),
                 cmocka_unit_test(batches_are_whole),
                 cmocka_unit_test(wraps_around),
                 cmocka_unit_test(looks_only_when_it_must),

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJM_TRANSPORT_RING_SERVER_H
+#define OBJM_TRANSPORT_RING_SERVER_H
+/*
+ * The server's end of a ring: takes requests, puts replies. Trusts nothing in memory that the client can write: every
+ * entry and every URI is copied once and the copy checked, the reply memory is never read back, and an index that
+ * moves where it cannot is -EPROTO, the end of the connection. Never waits. One thread.
+ *
+ * Requests that were taken since the last checkpoint can be given back together with their replies, as long as nothing
+ * was published: they will be taken again.
+ */
+#include "transport/arena.h"
+#include "transport/shm.h"
+#include <sys/types.h>
+
+struct objm_ring_mark {
+        uint32_t request, reply, arena;
+};
+
+struct objm_ring_server {
+        struct objm_ring_consumer requests;
+        struct objm_ring_producer replies;
+        struct objm_arena arena;
+        struct objm_shm shm;
+        uint32_t rung; /* the client's `asleep` for which it has been woken */
+};
+
+/* Makes the memory; @ret_fds as objm_shm_create(). 0 or negative errno. */
+int objm_ring_server_init(struct objm_ring_server *s, const struct objm_ring_geometry *g,
+                          int ret_fds[2]) objm_must_check;
+void objm_ring_server_deinit(struct objm_ring_server *s);
+
+/* Requests that can be taken, or -EPROTO. */
+static inline int objm_ring_server_readable(struct objm_ring_server *s)
+{
+        return objm_ring_readable(&s->requests);
+}
+
+/* True when there is something that readable() will find, or find wrong. One load of one line. */
+static inline bool objm_ring_server_look(const struct objm_ring_server *s)
+{
+        const struct objm_ring_consumer *c = &s->requests;
+
+        return c->next != c->seen || atomic_load_explicit(&c->at.head->value, memory_order_relaxed) != c->seen;
+}
+
+/* The next request, of which readable() has said that there is one. */
+void objm_ring_server_take(struct objm_ring_server *s, struct objm_ring_request *ret);
+
+/* Points *ret at the URI, in @rq or copied to @buf of OBJM_URI_MAX bytes. False: it is not inside the arena. */
+bool objm_ring_server_uri(const struct objm_ring_server *s, const struct objm_ring_request *rq, uint8_t *buf,
+                          const uint8_t **ret);
+
+/* Replies that can be put, at least @want if the client has made so much room; or -EPROTO. */
+int objm_ring_server_room(struct objm_ring_server *s, uint32_t want);
+
+/* Memory for a body of 1..arena bytes, whose offset goes into the reply. NULL: there is no room now. */
+uint8_t *objm_ring_server_body(struct objm_ring_server *s, uint32_t len, uint32_t *ret_at);
+
+/* Puts a reply, for which room() has said there is some. */
+void objm_ring_server_put(struct objm_ring_server *s, const struct objm_ring_reply *r);
+
+struct objm_ring_mark objm_ring_server_mark(const struct objm_ring_server *s);
+void objm_ring_server_rewind(struct objm_ring_server *s, const struct objm_ring_mark *m);
+
+/*
+ * Lets the client see what was put and have the places of what was taken. Returns enum objm_ring_asleep: what it wants
+ * to be woken by.
+ */
+uint32_t objm_ring_server_publish(struct objm_ring_server *s) objm_must_check;
+
+/* Wakes a client that waits by futex. */
+void objm_ring_server_wake(const struct objm_ring_server *s);
+
+/* Says that the server sleeps. 0: there is nothing, and the doorbell will be rung; else what readable() says. */
+int objm_ring_server_sleep(struct objm_ring_server *s) objm_must_check;
+void objm_ring_server_awake(struct objm_ring_server *s);
+
+/* Asks for the doorbell without a look: for one that will look again in any case. */
+void objm_ring_server_doze(struct objm_ring_server *s);
+
+/* Ends a ring in which nothing is under way: true, and no request that is put from now on will count. Else false. */
+bool objm_ring_server_end(struct objm_ring_server *s) objm_must_check;
+
+#endif

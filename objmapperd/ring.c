@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: MIT */
+#include "objmapperd/ring.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "objmapperd/connection.h"
+#include "objmapperd/exchange.h"
+#include "objmapperd/ring_job.h"
+#include "protocol/v3.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+
+/* Doorbells in a row that nothing came of, before the ring is looked at by time alone. */
+#define BELLS_MAX 16
+
+enum step {
+        STEP_REPLY, /* a reply was put, or the request is with the pool */
+        STEP_WAIT,  /* it has been given back: there is no room for what it comes to */
+        STEP_FULL,  /* the same, because of the socket */
+        STEP_AGAIN, /* it and those before it, back to the mark, have been given back */
+};
+
+/* One turn. */
+struct turn {
+        struct ring *r;
+        struct objm_ring_mark mark; /* before the first descriptor in the batch */
+        bool refuse_fds; /* the kernel takes no more of ours */
+};
+
+/* ---- life ---- */
+
+static void on_doorbell(struct objm_source *source, uint32_t events)
+{
+        struct ring *r = objm_container_of(source, struct ring, doorbell);
+
+        if (r->state == RING_CLOSED || r->muted)
+                return;
+        if (!objm_ring_server_look(&r->end) && r->state != RING_WAITING && ++r->bells >= BELLS_MAX) {
+                r->muted = objm_loop_set(&r->c->worker->loop, &r->doorbell, 0) == 0;
+                rings_wait(r->c->worker, r);
+                return;
+        }
+        rings_wake(r->c->worker, r);
+}
+
+int ring_new(const struct objm_ring_geometry *g, struct ring **ret, int ret_fds[2])
+{
+        struct ring *r = calloc(1, sizeof(*r));
+        int e;
+
+        if (!r)
+                return -ENOMEM;
+        objm_list_init(&r->link);
+        objm_list_init(&r->used);
+        objm_list_init(&r->done);
+        r->doorbell = (struct objm_source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .events = EPOLLIN | EPOLLET,
+                                           .on_events = on_doorbell};
+        r->state = RING_CLOSED;
+        e = r->doorbell.fd < 0 ? -errno : objm_ring_server_init(&r->end, g, ret_fds);
+        if (e < 0) {
+                ring_free(r);
+                return e;
+        }
+        *ret = r;
+        return 0;
+}
+
+int ring_start(struct ring *r, struct connection *c)
+{
+        int e = objm_loop_add(&c->worker->loop, &r->doorbell);
+
+        if (e < 0)
+                return e;
+        r->c = c;
+        c->ring = r;
+        rings_add(c->worker, r);
+        return 0;
+}
+
+void ring_close(struct ring *r)
+{
+        if (r->state == RING_CLOSED)
+                return;
+        objm_loop_remove(&r->c->worker->loop, &r->doorbell);
+        rings_remove(r->c->worker, r);
+        server_uncount_ring(r->c->worker->server);
+        ring_job_drop_done(r);
+        r->doorbell.fd = objm_fd_close(r->doorbell.fd);
+        objm_ring_server_deinit(&r->end);
+}
+
+void ring_free(struct ring *r)
+{
+        if (!r)
+                return;
+        objm_fd_close(r->doorbell.fd);
+        objm_ring_server_deinit(&r->end);
+        free(r);
+}
+
+void ring_retire(struct ring *r)
+{
+        struct connection *c = r->c;
+
+        if (ring_pending(r) || r->jobs || r->muted || !objm_ring_server_end(&r->end)) {
+                r->since = c->worker->now;
+                objm_list_move_tail(&c->worker->rings.all, &r->used);
+                return;
+        }
+        objm_shm_free_requests(&r->end.shm);
+        ring_close(r);
+        exchange_doorbell(c);
+}
+
+bool ring_pending(const struct ring *r)
+{
+        return r->state != RING_CLOSED && (objm_ring_server_look(&r->end) || !objm_list_empty(&r->done));
+}
+
+/* ---- requests ---- */
+
+static bool is_body_only(const struct objm_ring_request *e)
+{
+        return e->mode == OBJM_MODE_INLINE;
+}
+
+/* What the ring serves; the rest is for the socket, where also those limits are that are counted. */
+static bool is_served(const struct ring *r, const struct objm_ring_request *e)
+{
+        const struct snapshot *snap = r->c->worker->snapshot;
+
+        if (snap->rate_limited)
+                return false;
+        if (e->op == OBJM_V3_OP_GET)
+                return e->mode == OBJM_MODE_INLINE ||
+                       (!snap->fds_limited && (e->mode == OBJM_MODE_FD || e->mode == OBJM_MODE_AUTO));
+        return e->op == OBJM_V3_OP_STAT || e->op == OBJM_V3_OP_PING;
+}
+
+static uint32_t limit_of(const struct ring *r, const struct objm_ring_request *e, bool plain)
+{
+        uint32_t limit = plain || !e->get.inline_limit ? OBJM_V3_INLINE_DEFAULT : e->get.inline_limit;
+
+        return limit < r->end.shm.geometry.arena ? limit : r->end.shm.geometry.arena;
+}
+
+/* @e is our own copy; the URI, in it or at @buf, is too. */
+static void decode(const struct ring *r, const struct objm_ring_request *e, uint8_t *buf, struct request *ret)
+{
+        bool plain = e->flags & OBJM_RING_RQ_URI_SHORT, range = !plain && e->flags & OBJM_RING_RQ_RANGE;
+
+        *ret = (struct request){
+                .op = e->op, .id = e->id, .uri_len = e->uri_len,
+                .mode = is_body_only(e) ? OBJM_MODE_COPY : e->mode,
+                .conditional = !plain && e->flags & OBJM_RING_RQ_IF_VERSION,
+                .if_version = plain ? 0 : e->get.if_version,
+                .range_offset = range ? e->get.range_offset : 0,
+                .range_length = range ? e->get.range_length : 0,
+                .inline_limit = limit_of(r, e, plain),
+        };
+        if (!is_served(r, e))
+                ret->status = OBJM_STATUS_UNSUPPORTED;
+        else if (!objm_ring_server_uri(&r->end, e, buf, &ret->uri) || (!e->uri_len && e->op != OBJM_V3_OP_PING))
+                ret->status = OBJM_STATUS_INVALID_REQUEST;
+}
+
+struct objm_ring_reply ring_reply_head(const struct reply *reply)
+{
+        return (struct objm_ring_reply){
+                .status = reply->status, .op = reply->op, .id = reply->id,
+                .mode = reply->body ? OBJM_MODE_INLINE : reply->mode,
+                .n_fds = reply->fd >= 0 && !reply->body,
+                .flags = reply->not_modified ? OBJM_RING_RS_NOT_MODIFIED : 0,
+                .size = reply->info.size, .version = reply->info.version,
+                .mtime = reply->info.mtime_ns / (int64_t)OBJM_NS_PER_S,
+                .body_len = reply->body ? (uint32_t)reply->body_len : 0,
+        };
+}
+
+void ring_put_refusal(struct ring *r, const struct request *rq, uint8_t status, bool to_socket)
+{
+        struct objm_ring_reply e = {.status = status, .op = rq->op, .id = rq->id,
+                                    .flags = to_socket ? OBJM_RING_RS_SOCKET : 0};
+
+        objm_ring_server_put(&r->end, &e);
+}
+
+/* Sends the descriptors. STEP_REPLY, or STEP_FULL and STEP_AGAIN when all since the first of them was given back. */
+static enum step send_fds(struct turn *t)
+{
+        struct connection *c = t->r->c;
+        struct objm_batch *b = &c->worker->batch;
+        size_t n = b->n_fds;
+        int e;
+
+        if (!n)
+                return STEP_REPLY;
+        connection_for_fds(c);
+        e = dialect_v3.send(b, c->source.fd, &c->out);
+        if (e == 0) {
+                allowance_fds_left(c, n);
+                return STEP_REPLY;
+        }
+        objm_batch_clear(b);
+        objm_ring_server_rewind(&t->r->end, &t->mark);
+        if (e == -EAGAIN) {
+                c->want_write = true;
+                return STEP_FULL;
+        }
+        if (e == -ETOOMANYREFS) {
+                t->refuse_fds = true;
+                server_refs_are_scarce(c->worker->server);
+        } else {
+                connection_close(c);
+        }
+        return STEP_AGAIN;
+}
+
+/* Requests with the pool cannot be given back, so descriptors of those before them leave first. */
+static enum step start_job(struct turn *t, const struct request *rq)
+{
+        enum step step = send_fds(t);
+        int e;
+
+        if (step != STEP_REPLY)
+                return step;
+        e = ring_job_start(t->r, rq);
+        if (e < 0)
+                ring_put_refusal(t->r, rq, e == -ENOMEM ? OBJM_STATUS_NO_MEMORY : OBJM_STATUS_UNAVAILABLE, false);
+        return STEP_REPLY;
+}
+
+/* A body that is larger than the ring's arena can go over the socket only. */
+bool ring_body_fits(const struct ring *r, const struct reply *reply)
+{
+        return reply->body_len <= r->end.shm.geometry.arena;
+}
+
+/* What is in the page cache is read right to where the client finds it; it looks there when the entry says so. */
+static enum step put_body(struct turn *t, const struct request *rq, struct reply *reply)
+{
+        struct ring *r = t->r;
+        struct objm_ring_reply head = ring_reply_head(reply);
+        struct iovec iov = {.iov_len = (size_t)reply->body_len};
+        ssize_t n = 0;
+        bool all;
+
+        if (!ring_body_fits(r, reply)) {
+                exchange_end_body(r->c, rq, reply, false);
+                ring_put_refusal(r, rq, OBJM_STATUS_UNSUPPORTED, true);
+                return STEP_REPLY;
+        }
+        if (reply->body_len) {
+                iov.iov_base = objm_ring_server_body(&r->end, (uint32_t)reply->body_len, &head.body_at);
+                if (!iov.iov_base) {
+                        exchange_end_body(r->c, rq, reply, false);
+                        return STEP_WAIT;
+                }
+                n = preadv2(reply->fd, &iov, 1, (off_t)reply->body_at, RWF_NOWAIT);
+        }
+        all = n == (ssize_t)reply->body_len;
+        exchange_end_body(r->c, rq, reply, all);
+        if (!all)
+                return start_job(t, rq);
+        objm_ring_server_put(&r->end, &head);
+        return STEP_REPLY;
+}
+
+/* The descriptor goes to the batch, which leaves before the reply shows. */
+static enum step put_fd(struct turn *t, struct objm_ring_mark before, struct reply *reply)
+{
+        struct connection *c = t->r->c;
+        struct objm_batch *b = &c->worker->batch;
+        struct objm_ring_reply head = ring_reply_head(reply);
+
+        if (exchange_unsent(c)) {
+                reply->fd = objm_fd_close(reply->fd);
+                objm_ring_server_rewind(&t->r->end, &before);
+                return STEP_FULL;
+        }
+        if (!b->n_fds)
+                t->mark = before;
+        dialect_put(&dialect_v3, b, reply);
+        objm_ring_server_put(&t->r->end, &head);
+        return STEP_REPLY;
+}
+
+static enum step run(struct turn *t, struct objm_ring_mark before, const struct request *rq)
+{
+        struct connection *c = t->r->c;
+        struct request_context ctx = {.snapshot = c->worker->snapshot, .peer = &c->peer, .nowait = true,
+                                      .refuse_fds = t->refuse_fds, .kept = &c->worker->kept};
+        struct reply reply;
+        enum step step = STEP_REPLY;
+
+        if (rq->status != OBJM_STATUS_OK) {
+                ring_put_refusal(t->r, rq, rq->status, rq->status == OBJM_STATUS_UNSUPPORTED);
+                return STEP_REPLY;
+        }
+        if (request_run(&ctx, rq, &reply) == REQUEST_COLD)
+                return start_job(t, rq);
+        if (reply.fd < 0) {
+                struct objm_ring_reply head = ring_reply_head(&reply);
+
+                objm_ring_server_put(&t->r->end, &head);
+        } else if (reply.body) {
+                step = put_body(t, rq, &reply);
+        } else {
+                step = put_fd(t, before, &reply);
+        }
+        return step;
+}
+
+static enum step take_one(struct turn *t)
+{
+        struct objm_ring_mark before = objm_ring_server_mark(&t->r->end);
+        struct objm_ring_request e;
+        struct request rq;
+        enum step step;
+
+        objm_ring_server_take(&t->r->end, &e);
+        decode(t->r, &e, t->r->c->worker->rx, &rq);
+        step = run(t, before, &rq);
+        if (step == STEP_WAIT)
+                objm_ring_server_rewind(&t->r->end, &before);
+        return step;
+}
+
+/* How many requests can be worked on now: each needs room for its reply, and so do those that are with the pool. */
+static int workable(struct ring *r)
+{
+        int n = objm_ring_server_readable(&r->end), room;
+
+        if (n <= 0)
+                return n;
+        room = objm_ring_server_room(&r->end, (uint32_t)r->jobs + RING_TURN);
+        if (room < 0)
+                return room;
+        room -= r->jobs;
+        if (room <= 0 || r->jobs >= CONNECTION_JOBS_MAX)
+                return -EAGAIN;
+        n = n < room ? n : room;
+        return n < RING_TURN ? n : RING_TURN;
+}
+
+/* Shows the client what there is and wakes it if it sleeps. */
+void ring_publish(struct ring *r)
+{
+        switch (objm_ring_server_publish(&r->end)) {
+        case OBJM_RING_ASLEEP:
+                objm_ring_server_wake(&r->end);
+                break;
+        case OBJM_RING_POLLING:
+                exchange_doorbell(r->c);
+                break;
+        default:
+                break;
+        }
+}
+
+static void end_turn(struct turn *t, enum step step, unsigned n)
+{
+        struct ring *r = t->r;
+        struct connection *c = r->c;
+
+        if (n) {
+                r->level = r->bells = 0;
+                rings_touch(c->worker, r);
+                if (r->muted && objm_loop_set(&c->worker->loop, &r->doorbell, EPOLLIN | EPOLLET) == 0)
+                        r->muted = false;
+        }
+        r->socket_full = step == STEP_FULL;
+        if (step == STEP_WAIT || step == STEP_FULL)
+                rings_wait(c->worker, r);
+        connection_settle(c, n > 0);
+}
+
+static enum step work(struct turn *t, int n, unsigned *ret_done)
+{
+        struct connection *c = t->r->c;
+        enum step step = STEP_REPLY;
+
+        objm_kept_begin(&c->worker->kept, c->worker->now);
+        for (*ret_done = 0; (int)*ret_done < n && step == STEP_REPLY; *ret_done += step == STEP_REPLY) {
+                step = take_one(t);
+                if (step == STEP_REPLY && c->worker->batch.n_fds >= c->batch_limit)
+                        step = send_fds(t);
+        }
+        if (c->worker->batch.n_fds) {
+                enum step sent = send_fds(t);
+
+                step = sent == STEP_REPLY ? step : sent;
+        }
+        return step;
+}
+
+unsigned ring_serve(struct ring *r)
+{
+        struct turn t = {.r = r};
+        struct connection *c = r->c;
+        enum step step = STEP_WAIT;
+        unsigned done = 0;
+        int n;
+
+        ring_job_put_done(r);
+        n = workable(r);
+        if (n < 0 && n != -EAGAIN) {
+                connection_close(c);
+                return 0;
+        }
+        if (n > 0 || (n == 0 && objm_list_empty(&r->done)))
+                step = work(&t, n, &done);
+        if (c->dead)
+                return done;
+        ring_publish(r);
+        if (done || step != STEP_REPLY)
+                end_turn(&t, step, done);
+        return done;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJMAPPERD_RING_H
+#define OBJMAPPERD_RING_H
+/*
+ * A connection's shared-memory ring: requests come and replies go through memory instead of the socket, by the same
+ * table of operations. Descriptors still go over the socket. It belongs to the connection's worker and ends with the
+ * connection; or before, when nobody has used it for ring.idle.
+ *
+ *      AWAKE    its requests are looked for in every turn, the client need not ring
+ *      ASLEEP   the client rings
+ *      WAITING  it cannot go on before the client takes replies, or the client rings for nothing: looked at by time,
+ *               ever less often, and when the client rings
+ */
+#include "base/list.h"
+#include "concurrency/loop.h"
+#include "objmapperd/request.h"
+#include "transport/ring_server.h"
+
+/* Requests in a turn, so that one ring does not starve the others. */
+#define RING_TURN 32
+
+struct connection;
+
+enum ring_state {
+        RING_AWAKE,
+        RING_ASLEEP,
+        RING_WAITING,
+        RING_CLOSED,
+};
+
+struct ring {
+        struct objm_ring_server end;
+        struct connection *c;
+        struct objm_source doorbell; /* the eventfd: edge-triggered, never read */
+        struct objm_list link;       /* by state: rings.awake, rings.waiting[level], or none */
+        struct objm_list used;       /* in rings.all, in the order of `since` */
+        struct objm_list done;       /* jobs whose replies wait for room */
+        uint64_t since;              /* ns, coarse: when it last had a request */
+        uint64_t retry_at;           /* WAITING: when to look again */
+        uint16_t jobs;               /* with the pool or in `done` */
+        uint8_t state, level;
+        uint8_t vain, bells;         /* turns awake, and doorbells, in a row that nothing came of */
+        bool muted;                  /* the doorbell is not listened to */
+        bool socket_full;            /* it goes on when the socket takes more */
+};
+
+/* Makes a ring that no worker knows of yet; @ret_fds as objm_shm_create(). Any thread. 0 or negative errno. */
+int ring_new(const struct objm_ring_geometry *g, struct ring **ret, int ret_fds[2]) objm_must_check;
+
+/* Begins to serve @r, which is taken on success, for @c, which has none. */
+int ring_start(struct ring *r, struct connection *c) objm_must_check;
+
+/* Ends it at once; the memory of the struct goes by ring_free(), when no event names it any more. */
+void ring_close(struct ring *r);
+void ring_free(struct ring *r);
+
+/* Works on up to RING_TURN requests. Returns how many; the ring may have become WAITING and the connection closed. */
+unsigned ring_serve(struct ring *r);
+
+/* True when requests wait that could be worked on, or replies that the client has to make room for. */
+bool ring_pending(const struct ring *r);
+
+/* ring_job.c: what a reply says in the ring; whether its body can go there; a refusal, for which there is room. */
+struct objm_ring_reply ring_reply_head(const struct reply *reply);
+bool ring_body_fits(const struct ring *r, const struct reply *reply);
+void ring_put_refusal(struct ring *r, const struct request *rq, uint8_t status, bool to_socket);
+
+/* Lets the client see what has been put, and wakes it. */
+void ring_publish(struct ring *r);
+
+/* Nobody has used it for long: ends it if nothing is under way, and tells the client. */
+void ring_retire(struct ring *r);
+
+#endif

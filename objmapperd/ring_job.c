@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+#include "objmapperd/ring_job.h"
+
+#include "base/fd.h"
+#include "objmapperd/connection.h"
+#include "objmapperd/exchange.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct ring_job {
+        struct objm_job job;
+        struct objm_mail mail;
+        struct objm_list link; /* in ring.done */
+        struct connection *c;  /* stays in memory while c->jobs counts this one */
+        struct ring *r;        /* the one that asked; may have been closed */
+        struct request rq;
+        struct reply reply;    /* its descriptor is closed once the body has been read */
+        uint8_t *body;
+        uint8_t uri[];
+};
+
+static void job_free(struct ring_job *j)
+{
+        objm_fd_close(j->reply.fd);
+        free(j->body);
+        free(j);
+}
+
+static void fail(struct ring_job *j, uint8_t status)
+{
+        objm_fd_close(j->reply.fd);
+        j->reply = request_refuse(&j->rq, status, NULL);
+}
+
+static void read_body(struct ring_job *j)
+{
+        size_t have = 0, len = (size_t)j->reply.body_len;
+        ssize_t n = 1;
+
+        j->body = malloc(len ? len : 1);
+        if (!j->body) {
+                fail(j, OBJM_STATUS_NO_MEMORY);
+                return;
+        }
+        while (have < len && (n > 0 || (n < 0 && errno == EINTR))) {
+                n = pread(j->reply.fd, j->body + have, len - have, (off_t)(j->reply.body_at + have));
+                have += n > 0 ? (size_t)n : 0;
+        }
+        if (have < len)
+                fail(j, OBJM_STATUS_STORAGE);
+        else
+                j->reply.fd = objm_fd_close(j->reply.fd);
+}
+
+/* ---- back in the worker ---- */
+
+/* The descriptor leaves before the reply shows, behind what waits for the socket. */
+static void put_fd(struct ring_job *j)
+{
+        struct objm_ring_reply head = ring_reply_head(&j->reply);
+
+        if (exchange_send_fd(j->c, &j->reply))
+                objm_ring_server_put(&j->r->end, &head);
+        else if (!j->c->dead)
+                ring_put_refusal(j->r, &j->rq, OBJM_STATUS_UNAVAILABLE, false);
+}
+
+/* False: the client has to make room first. */
+static bool put(struct ring_job *j)
+{
+        struct objm_ring_reply head = ring_reply_head(&j->reply);
+        uint8_t *to;
+
+        if (j->reply.body && !ring_body_fits(j->r, &j->reply)) {
+                ring_put_refusal(j->r, &j->rq, OBJM_STATUS_UNSUPPORTED, true);
+                return true;
+        }
+        if (j->reply.body && head.body_len) {
+                to = objm_ring_server_body(&j->r->end, head.body_len, &head.body_at);
+                if (!to)
+                        return false;
+                memcpy(to, j->body, head.body_len);
+        }
+        if (j->reply.fd >= 0)
+                put_fd(j);
+        else
+                objm_ring_server_put(&j->r->end, &head);
+        return true;
+}
+
+void ring_job_put_done(struct ring *r)
+{
+        while (!objm_list_empty(&r->done)) {
+                struct ring_job *j = objm_list_first(&r->done, struct ring_job, link);
+
+                if (objm_ring_server_room(&r->end, 1) <= 0 || !put(j))
+                        return;
+                objm_list_unlink(&j->link);
+                r->jobs--;
+                job_free(j);
+        }
+}
+
+void ring_job_drop_done(struct ring *r)
+{
+        while (!objm_list_empty(&r->done)) {
+                struct ring_job *j = objm_list_first(&r->done, struct ring_job, link);
+
+                objm_list_unlink(&j->link);
+                job_free(j);
+        }
+}
+
+static void deliver(struct objm_mail *m)
+{
+        struct ring_job *j = objm_container_of(m, struct ring_job, mail);
+        struct connection *c = j->c;
+        struct ring *r = j->r;
+
+        c->jobs--;
+        if (c->dead || c->ring != r || r->state == RING_CLOSED) {
+                job_free(j);
+                if (c->dead)
+                        connection_bury(c);
+                return;
+        }
+        objm_list_add_tail(&r->done, &j->link);
+        rings_wake(c->worker, r);
+}
+
+/* ---- in the pool ---- */
+
+static void run(struct objm_job *job, struct objm_qsbr_reader *reader)
+{
+        struct ring_job *j = objm_container_of(job, struct ring_job, job);
+        struct worker *w = j->c->worker;
+        struct request_context ctx = {.snapshot = server_snapshot(w->server), .peer = &j->c->peer};
+
+        j->reply = request_run_waiting(&ctx, &j->rq);
+        if (j->reply.body && ring_body_fits(j->r, &j->reply))
+                read_body(j);
+        objm_loop_post(&w->loop, &j->mail);
+}
+
+int ring_job_start(struct ring *r, const struct request *rq)
+{
+        struct connection *c = r->c;
+        struct ring_job *j = malloc(sizeof(*j) + rq->uri_len);
+
+        if (!j)
+                return -ENOMEM;
+        *j = (struct ring_job){.job.run = run, .mail.deliver = deliver, .c = c, .r = r, .rq = *rq, .reply.fd = -1};
+        objm_list_init(&j->link);
+        if (rq->uri_len)
+                memcpy(j->uri, rq->uri, rq->uri_len);
+        j->rq.uri = j->uri;
+        if (objm_pool_submit(c->worker->server->pool, &j->job, OBJM_LANE_COLD) != 0) {
+                free(j);
+                return -EBUSY;
+        }
+        c->jobs++;
+        r->jobs++;
+        return 0;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJMAPPERD_RINGS_H
+#define OBJMAPPERD_RINGS_H
+/*
+ * The rings of a worker, and whose turn it is.
+ */
+#include "objmapperd/ring.h"
+
+/* A ring that waits is looked at after 1 ms, then 2, ... up to 2^(RINGS_LEVELS - 1) ms. */
+#define RINGS_LEVELS 6
+
+struct worker;
+
+struct rings {
+        struct objm_list awake;
+        struct objm_list waiting[RINGS_LEVELS]; /* each in the order of ring.retry_at */
+        struct objm_list all;
+        unsigned n_awake;
+};
+
+void rings_init(struct rings *x);
+
+/* While spinning: does any that is awake have something? No system call. */
+static inline bool rings_look(const struct rings *x)
+{
+        const struct objm_list *it;
+
+        for (it = x->awake.next; it != &x->awake; it = it->next)
+                if (objm_ring_server_look(&objm_container_of(it, struct ring, link)->end))
+                        return true;
+        return false;
+}
+
+/* Gives each that is awake a turn, and one of those that wait. Returns how many had requests. */
+unsigned rings_serve(struct worker *w);
+
+/* Before the worker sleeps. False: it must not, one has something. */
+bool rings_sleep(struct worker *w);
+
+/* When to look again, in ns; UINT64_MAX: never. */
+uint64_t rings_due(const struct worker *w);
+
+/* Ends those that nobody has used for long. */
+void rings_expire(struct worker *w);
+
+/* Changes of a ring's state. wait() looks again later, and each time in a row after twice as long. */
+void rings_add(struct worker *w, struct ring *r);
+void rings_wake(struct worker *w, struct ring *r);
+void rings_wait(struct worker *w, struct ring *r);
+void rings_touch(struct worker *w, struct ring *r);
+void rings_remove(struct worker *w, struct ring *r);
+
+#endif
