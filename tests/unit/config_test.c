@@ -267,13 +267,21 @@ static void values_have_ranges(void **state)
 static void later_features_are_not_taken_silently(void **state)
 {
         static const char *const on[] = {
-                "concurrency = { use_async_copy = true; };", "ring = { enabled = true; };",
-                "ring = { entries = 256; };",                "ring = { arena = 262144; };",
-                "metrics = { http = \"127.0.0.1:9180\"; };", "ring = { entries = 1L; };",
+                "concurrency = { use_async_copy = true; };", "metrics = { http = \"127.0.0.1:9180\"; };",
+                "concurrency = { use_async_copy = 1L; };",
         };
 
         for (size_t i = 0; i < objm_array_len(on); i++)
                 refused(on[i], "1: ", "is not supported by this version");
+}
+
+static void rings_have_bounds(void **state)
+{
+        refused("ring = { entries = 0; };", "1: ring.entries", "8 to 4096");
+        refused("ring = { entries = 4097; };", "1: ring.entries", "8 to 4096");
+        refused("ring = { arena = 4096; };", "1: ring.arena", "8192");
+        refused("ring = { arena = \"1G\"; };", "1: ring.arena", "67108864");
+        refused("ring = { enabled = 1; };", "1: ring.enabled", "true or false");
 }
 
 static void udp_sockets_have_address_and_port(void **state)
@@ -619,6 +627,7 @@ int main(void)
                 cmocka_unit_test(wrong_keys_and_types_are_named),
                 cmocka_unit_test(values_have_ranges),
                 cmocka_unit_test(later_features_are_not_taken_silently),
+                cmocka_unit_test(rings_have_bounds),
                 cmocka_unit_test(bad_tcp_entries_are_named),
                 cmocka_unit_test(tcp_entries_are_taken),
                 cmocka_unit_test(udp_sockets_have_address_and_port),
