@@ -50,6 +50,7 @@ int connection_new(struct server *s, int take_fd, enum config_transport transpor
         objm_outq_init(&c->out);
         objm_list_init(&c->link);
         objm_list_init(&c->watch);
+        objm_list_init(&c->report.link);
         *ret = c;
         return 0;
 }
@@ -128,6 +129,11 @@ void connection_close(struct connection *c)
         objm_list_unlink(&c->link);
         if (!c->jobs)
                 objm_list_add_tail(&w->dead, &c->link);
+        pthread_mutex_lock(&w->open_lock);
+        objm_list_unlink(&c->report.link);
+        pthread_mutex_unlock(&w->open_lock);
+        objm_tally_add(&w->metrics->closed[connection_transport(c)], 1);
+        metrics_tally(w->metrics, &w->metrics->conversation, c->served);
 }
 
 static enum worker_wait wait_kind(const struct connection *c)
@@ -148,9 +154,9 @@ static void wait_for(struct connection *c, enum worker_wait wait, bool progress)
 {
         struct worker *w = c->worker;
 
-        if (wait == c->wait && (!progress || c->since == w->now))
+        if (wait == atomic_load_explicit(&c->wait, memory_order_relaxed) && (!progress || c->since == w->now))
                 return;
-        c->wait = (uint8_t)wait;
+        atomic_store_explicit(&c->wait, (uint8_t)wait, memory_order_relaxed);
         c->since = w->now;
         objm_list_move_tail(&w->waiting[wait], &c->link);
 }
@@ -213,6 +219,7 @@ static void on_events(struct objm_source *source, uint32_t events)
                 return;
         }
         w->n_served++;
+        metrics_tally(w->metrics, &w->metrics->wait, w->after > w->now ? w->after - w->now : 0);
         w->hot = c;
         if (events & EPOLLOUT) {
                 c->want_write = c->read_all = false;
@@ -230,6 +237,12 @@ void connection_start(struct connection *c, struct worker *w)
         c->source.events = EPOLLIN | EPOLLRDHUP;
         c->source.on_events = on_events;
         objm_list_add_tail(&w->waiting[WORKER_WAIT_REQUEST], &c->link);
+        atomic_store_explicit(&c->report.opened_ns, w->now, memory_order_relaxed);
+        pthread_mutex_lock(&w->open_lock);
+        objm_list_add_tail(&w->open, &c->report.link);
+        pthread_mutex_unlock(&w->open_lock);
+        objm_tally_add(&w->metrics->opened[connection_transport(c)], 1);
+        metrics_tally(w->metrics, &w->metrics->arrival, w->now > c->received ? w->now - c->received : 0);
         if (objm_loop_add(&w->loop, &c->source) < 0)
                 connection_close(c);
 }
@@ -278,8 +291,6 @@ void connection_on_return(struct connection *c, int result, struct reply *reply)
         }
         if (reply)
                 exchange_reply(c, reply);
-        else
-                exchange_count(c);
         if (!c->dead)
                 exchange_resume(c);
         connection_settle(c, true);

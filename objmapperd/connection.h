@@ -35,6 +35,13 @@
 struct ring;
 struct transfer;
 
+/* What other threads may look at while they hold worker.open_lock. */
+struct connection_report {
+        struct objm_list link; /* in worker.open; under the lock */
+        _Atomic uint64_t requests, bytes;
+        _Atomic uint64_t opened_ns, last_ns; /* when its last reply left; 0: none has */
+};
+
 struct connection {
         struct objm_source source;
         struct objm_list link; /* in one of worker.waiting, or worker.dead */
@@ -48,11 +55,12 @@ struct connection {
         uint32_t in_len;
         uint32_t served; /* replies that have left */
         uint64_t since;  /* ns; see enum worker_wait */
+        uint64_t received; /* ns: when it was handed over, later when bytes last came */
         uint16_t jobs;   /* requests with the pool */
         uint16_t jobs_max;
         uint16_t queued_fds; /* of `out`, as counted in the server */
         uint8_t batch_limit; /* replies in a message */
-        uint8_t wait;        /* enum worker_wait */
+        _Atomic uint8_t wait; /* enum worker_wait */
         bool tcp;            /* takes bytes alone; else a Unix socket */
         struct transfer *lent; /* not NULL: the socket is the pool's */
         struct ring *ring;     /* NULL: none yet; may be closed */
@@ -70,6 +78,7 @@ struct connection {
         bool doomed;         /* to be closed when it is no longer lent */
         bool dead;           /* closed; kept for the events and jobs that still name it */
         struct objm_mail arrival;
+        struct connection_report report;
 };
 
 /* Takes @take_fd on success. 0, negative errno, or a condition of account_open(). The accept thread. */
@@ -78,6 +87,11 @@ int connection_new(struct server *s, int take_fd, enum config_transport transpor
 
 /* Closes the descriptor if it is open and frees. No job may be under way. */
 void connection_free(struct server *s, struct connection *c);
+
+static inline enum metrics_transport connection_transport(const struct connection *c)
+{
+        return c->tcp ? METRICS_TCP : METRICS_UNIX;
+}
 
 /* From here on in the worker's thread. */
 
@@ -94,7 +108,10 @@ void connection_polled(struct connection *c, ssize_t received);
 /* A reply that was worked out in another thread. Takes reply->fd. */
 void connection_on_reply(struct connection *c, struct reply *r);
 
-/* The pool has sent a body (result 0, @r NULL) or failed to, or has a reply of another kind, whose fd is taken. */
+/*
+ * The pool has sent a body (result 0, @r NULL; it has been counted) or failed to, or has a reply of another kind, whose
+ * fd is taken.
+ */
 void connection_on_return(struct connection *c, int result, struct reply *r);
 
 /* After work that others than its socket's events have done. */

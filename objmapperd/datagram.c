@@ -12,6 +12,7 @@
 #include "transport/udp.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -34,11 +35,13 @@ struct datagram {
 
         struct objm_siphash_key key; /* of the cookies */
         struct quota quota[2];       /* of senders without a good cookie, and with one */
-        uint64_t malformed, unanswerable, over_rate, answered;
-        atomic_ullong unsent;        /* replies that the kernel did not take */
+        struct metrics *metrics;
+        uint64_t received; /* ns: when `in` was */
+        uint64_t answered;
         atomic_uint n_cold;
 
         struct objm_udp_batch in, out;
+        struct metrics_record pending[OBJM_UDP_BATCH]; /* of the replies in `out` */
         size_t n_sockets;
         struct datagram_socket sockets[];
 };
@@ -55,9 +58,21 @@ struct cold {
         struct datagram *service;
         int sock; /* borrowed: closed after the pool has stopped */
         struct datagram_ask ask;
+        uint64_t received; /* ns */
         struct objm_udp_datagram reply;
         uint8_t uri[];
 };
+
+static void count_cold(const struct cold *c, const struct reply *r, bool sent)
+{
+        struct metrics *m = metrics_of_pool_thread(&c->service->server->metrics);
+        struct metrics_record record = metrics_record_of(r);
+
+        if (!m)
+                return;
+        metrics_count(m, METRICS_UDP, &record, 1, c->received, objm_clock_ns());
+        objm_tally_add(&m->drops[METRICS_DROP_UNSENT], !sent);
+}
 
 /* The reader goes offline around reading, which needs nothing that a reload might free. */
 static void run_cold(struct objm_job *job, struct objm_qsbr_reader *reader)
@@ -69,8 +84,7 @@ static void run_cold(struct objm_job *job, struct objm_qsbr_reader *reader)
 
         objm_qsbr_offline(reader);
         c->reply.len = datagram_put(&c->ask, &r, false, c->reply.data);
-        if (!objm_udp_send_one(c->sock, &c->reply))
-                atomic_fetch_add_explicit(&d->unsent, 1, memory_order_relaxed);
+        count_cold(c, &r, objm_udp_send_one(c->sock, &c->reply));
         objm_qsbr_online(reader);
         free(c);
         atomic_fetch_sub_explicit(&d->n_cold, 1, memory_order_relaxed);
@@ -90,6 +104,7 @@ static bool start_cold(struct datagram *d, int sock, const struct objm_inet *pee
         c->service = d;
         c->sock = sock;
         c->ask = *a;
+        c->received = d->received;
         c->reply.peer = *peer;
         if (a->rq.uri_len)
                 memcpy(c->uri, a->rq.uri, a->rq.uri_len);
@@ -104,6 +119,12 @@ static bool start_cold(struct datagram *d, int sock, const struct objm_inet *pee
 
 /* ---- in this thread ---- */
 
+static bool drop(struct datagram *d, enum metrics_drop why)
+{
+        objm_tally_add(&d->metrics->drops[why], 1);
+        return false;
+}
+
 /* The request of a datagram that is worth an answer, and how long that may be. False: drop it. */
 static bool admit(struct datagram *d, const struct objm_udp_datagram *in, uint64_t now, struct datagram_ask *ret)
 {
@@ -111,38 +132,44 @@ static bool admit(struct datagram *d, const struct objm_udp_datagram *in, uint64
         bool known;
 
         if (!objm_udp_address_answerable(&in->peer)) {
-                d->unanswerable++;
-                return false;
+                return drop(d, METRICS_DROP_UNANSWERABLE);
         }
         if (objm_udp_request_decode(in->data, in->len, &u) < 0) {
-                d->malformed++;
-                return false;
+                return drop(d, METRICS_DROP_MALFORMED);
         }
         known = u.cookie && cookie_is_good(&d->key, &in->peer, now, u.cookie);
         if (!quota_take(&d->quota[known], &in->peer, now)) {
-                d->over_rate++;
-                return false;
+                return drop(d, METRICS_DROP_OVER_RATE);
         }
         *ret = datagram_ask_from(&u, cookie_make(&d->key, &in->peer, now), known ? OBJM_UDP_DATAGRAM_MAX : in->len);
         return true;
 }
 
 /* Length of the reply in @out, 0: none is due now. */
-static size_t answer(struct datagram *d, int sock, const struct objm_udp_datagram *in, uint64_t now, uint8_t *out)
+static size_t answer(struct datagram *d, int sock, const struct objm_udp_datagram *in, uint8_t *out)
 {
         struct request_context ctx = {.server = d->server, .snapshot = server_snapshot(d->server), .peer = &nobody,
                                       .nowait = true};
+        struct metrics_record *record = &d->pending[d->out.n];
         struct datagram_ask a;
         struct reply r;
         size_t len = 0;
 
-        if (!admit(d, in, now, &a))
+        if (!admit(d, in, d->received, &a))
                 return 0;
         d->answered++;
         if (request_run(&ctx, &a.rq, &r) == 0)
                 len = datagram_put(&a, &r, true, out);
-        if (len || start_cold(d, sock, &in->peer, &a))
+        if (len) {
+                *record = metrics_record_of(&r);
                 return len;
+        }
+        metrics_fall_back(d->metrics, METRICS_COLD_OPEN);
+        if (start_cold(d, sock, &in->peer, &a))
+                return 0;
+        metrics_fall_back(d->metrics, METRICS_QUEUE_FULL);
+        r = request_refuse(&a.rq, OBJM_STATUS_UNAVAILABLE, NULL);
+        *record = metrics_record_of(&r);
         return datagram_put_refusal(&a, OBJM_STATUS_UNAVAILABLE, out);
 }
 
@@ -156,22 +183,25 @@ static void pause_after(int error)
 static void on_events(struct objm_source *source, uint32_t events)
 {
         struct datagram *d = objm_container_of(source, struct datagram_socket, source)->service;
-        uint64_t now = objm_clock_coarse_ns();
         int r = objm_udp_recv(source->fd, &d->in);
+        size_t sent;
 
         if (r < 0) {
                 pause_after(r);
                 return;
         }
+        d->received = objm_clock_ns();
         d->out.n = 0;
         for (size_t i = 0; i < d->in.n; i++) {
                 struct objm_udp_datagram *out = &d->out.item[d->out.n];
 
-                out->len = answer(d, source->fd, &d->in.item[i], now, out->data);
+                out->len = answer(d, source->fd, &d->in.item[i], out->data);
                 out->peer = d->in.item[i].peer;
                 d->out.n += out->len > 0;
         }
-        atomic_fetch_add_explicit(&d->unsent, d->out.n - objm_udp_send(source->fd, &d->out), memory_order_relaxed);
+        sent = objm_udp_send(source->fd, &d->out);
+        metrics_count(d->metrics, METRICS_UDP, d->pending, d->out.n, d->received, objm_clock_ns());
+        objm_tally_add(&d->metrics->drops[METRICS_DROP_UNSENT], d->out.n - sent);
 }
 
 static void on_stop(struct objm_mail *m)
@@ -230,7 +260,8 @@ int datagram_start(struct server *s, const int *fds, size_t n, struct datagram *
         d->n_sockets = n;
         d->server = s;
         d->stop_mail.deliver = on_stop;
-        r = objm_loop_init(&d->loop);
+        d->metrics = metrics_begin(&s->metrics);
+        r = d->metrics ? objm_loop_init(&d->loop) : -ENOMEM;
         if (r < 0) {
                 free(d);
                 return r;
@@ -263,13 +294,24 @@ void datagram_stop(struct datagram *d)
         d->joined = true;
 }
 
+static void log_counts(struct datagram *d)
+{
+        struct metrics sum;
+
+        if (metrics_sum(&d->server->metrics, &sum) < 0)
+                return;
+        log_line(LOG_INFO, "datagrams: %" PRIu64 " taken; dropped: %" PRIu64 " malformed, %" PRIu64 " not to be "
+                 "answered, %" PRIu64 " over the rate, %" PRIu64 " replies", d->answered,
+                 sum.drops[METRICS_DROP_MALFORMED], sum.drops[METRICS_DROP_UNANSWERABLE],
+                 sum.drops[METRICS_DROP_OVER_RATE], sum.drops[METRICS_DROP_UNSENT]);
+        metrics_deinit(&sum);
+}
+
 void datagram_free(struct datagram *d)
 {
         if (!d)
                 return;
-        log_line(LOG_INFO, "datagrams: %llu taken; dropped: %llu malformed, %llu not to be answered, %llu over the "
-                 "rate, %llu replies", (unsigned long long)d->answered, (unsigned long long)d->malformed,
-                 (unsigned long long)d->unanswerable, (unsigned long long)d->over_rate, atomic_load(&d->unsent));
+        log_counts(d);
         objm_loop_deinit(&d->loop);
         free(d);
 }

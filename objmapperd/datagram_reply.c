@@ -66,30 +66,38 @@ static int read_body(const struct reply *r, bool nowait, uint8_t *out)
         return 0;
 }
 
-static size_t refuse(const struct datagram_ask *a, uint8_t status, const char *text, uint16_t flags, uint8_t *out)
+static void become_refusal(struct reply *r, const struct datagram_ask *a, uint8_t status, const char *text)
 {
-        struct reply r = request_refuse(&a->rq, status, text);
+        int fd = r->fd;
 
-        return put_head(a, &r, flags, out);
+        *r = request_refuse(&a->rq, status, text);
+        r->fd = fd;
 }
 
-static size_t put(const struct datagram_ask *a, const struct reply *r, bool nowait, uint8_t *out)
+static size_t refuse(const struct datagram_ask *a, struct reply *r, uint8_t status, const char *text, uint8_t *out)
+{
+        become_refusal(r, a, status, text);
+        return put_head(a, r, status == OBJM_STATUS_UNSUPPORTED ? OBJM_UDP_STREAM : 0, out);
+}
+
+static size_t put(const struct datagram_ask *a, struct reply *r, bool nowait, uint8_t *out)
 {
         size_t len = put_head(a, r, 0, out);
         uint64_t body = r->body ? r->body_len : 0;
         int e;
 
         if (body > OBJM_UDP_DATAGRAM_MAX - len)
-                return refuse(a, OBJM_STATUS_UNSUPPORTED, "too large for a datagram: use a stream", OBJM_UDP_STREAM,
-                              out);
-        if (len + body > a->room)
+                return refuse(a, r, OBJM_STATUS_UNSUPPORTED, "too large for a datagram: use a stream", out);
+        if (len + body > a->room) {
+                become_refusal(r, a, OBJM_STATUS_CAPABILITY, NULL);
                 return put_header(a, OBJM_STATUS_CAPABILITY, 0, out);
+        }
         e = body ? read_body(r, nowait, out + len) : 0;
         if (e == -EAGAIN)
-                return nowait ? 0 : refuse(a, OBJM_STATUS_UNAVAILABLE, NULL, 0, out);
+                return nowait ? 0 : refuse(a, r, OBJM_STATUS_UNAVAILABLE, NULL, out);
         if (e == -ENODATA)
-                return refuse(a, OBJM_STATUS_UNAVAILABLE, "the object became shorter", 0, out);
-        return e < 0 ? refuse(a, OBJM_STATUS_STORAGE, NULL, 0, out) : len + (size_t)body;
+                return refuse(a, r, OBJM_STATUS_UNAVAILABLE, "the object became shorter", out);
+        return e < 0 ? refuse(a, r, OBJM_STATUS_STORAGE, NULL, out) : len + (size_t)body;
 }
 
 size_t datagram_put(const struct datagram_ask *a, struct reply *r, bool nowait, uint8_t out[OBJM_UDP_DATAGRAM_MAX])

@@ -18,7 +18,7 @@ struct datagram_ask datagram_ask_from(const struct objm_udp_request *u, uint64_t
 
 /*
  * Writes the reply, reading the object if it fits. Returns its length, or 0: with @nowait, the object's bytes are not
- * in memory. Closes reply->fd.
+ * in memory. Closes reply->fd. @r becomes what has been said: the status, and whether there is a body.
  */
 size_t datagram_put(const struct datagram_ask *a, struct reply *r, bool nowait, uint8_t out[OBJM_UDP_DATAGRAM_MAX])
         objm_must_check;

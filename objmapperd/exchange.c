@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "objmapperd/exchange.h"
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "objmapperd/control.h"
 #include "objmapperd/hello.h"
@@ -11,6 +12,7 @@
 #include "protocol/v3.h"
 #include "transport/unix.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -18,6 +20,8 @@
 #include <sys/socket.h>
 
 #define WORTH_ASKING 8
+
+static_assert(WORKER_PENDING >= CONNECTION_BATCH_MAX, "every reply of a batch has a record");
 
 enum step {
         STEP_REPLY, /* a reply is in the batch */
@@ -118,6 +122,48 @@ static void no_more_refs(struct connection *c)
         server_refs_are_scarce(c->worker->server);
 }
 
+void exchange_count(struct connection *c, const struct metrics_record *r, size_t n, uint64_t start, uint64_t end)
+{
+        uint64_t bytes = metrics_count(c->worker->metrics, connection_transport(c), r, n, start, end);
+
+        c->served += (uint32_t)n;
+        objm_tally_add(&c->report.requests, n);
+        objm_tally_add(&c->report.bytes, bytes);
+        atomic_store_explicit(&c->report.last_ns, end, memory_order_relaxed);
+        c->closing = c->closing || !requests_left(c, 0);
+}
+
+void exchange_count_now(struct connection *c, const struct metrics_record *r, uint64_t start)
+{
+        c->worker->after = objm_clock_ns();
+        exchange_count(c, r, 1, start, c->worker->after);
+}
+
+static void count_batch(struct connection *c, const struct stretch *s)
+{
+        struct worker *w = c->worker;
+
+        if (!s->replies)
+                return;
+        w->after = objm_clock_ns();
+        exchange_count(c, w->pending, s->replies, c->received, w->after);
+}
+
+static void not_sent(struct connection *c, int error)
+{
+        struct metrics *m = c->worker->metrics;
+
+        if (error == -EAGAIN) {
+                c->want_write = true;
+                metrics_fall_back(m, METRICS_SOCKET_FULL);
+        } else if (error == -ETOOMANYREFS) {
+                no_more_refs(c);
+                metrics_fall_back(m, METRICS_FDS_IN_FLIGHT);
+        } else {
+                connection_close(c);
+        }
+}
+
 /*
  * Sends the batch. When nothing of it went, s->at is back where the last replies left from; whether to go on from there
  * is for exchange_blocked() to say, in this case and in the other.
@@ -134,21 +180,16 @@ static void flush(struct connection *c, struct stretch *s)
                 connection_for_bodies(c);
         r = s->replies ? c->dialect->send(b, c->source.fd, &c->out) : 0;
         if (r == 0) {
-                c->served += s->replies;
                 note_left(c, s->replies, n_fds);
+                count_batch(c, s);
                 c->refuse_fds = c->refuse_fds && !s->replies;
-                c->closing = c->closing || s->last || !requests_left(c, 0);
+                c->closing = c->closing || s->last;
                 c->want_write = c->want_write || full(c, s);
                 s->mark = s->at;
         } else {
                 objm_batch_clear(b);
                 allowance_fds_dropped(c, n_fds);
-                if (r == -EAGAIN)
-                        c->want_write = true;
-                else if (r == -ETOOMANYREFS)
-                        no_more_refs(c);
-                else
-                        connection_close(c);
+                not_sent(c, r);
                 s->at = s->mark;
         }
         s->replies = 0;
@@ -172,8 +213,8 @@ static bool make_room(struct connection *c, struct stretch *s, size_t bytes, boo
 
 static void put(struct connection *c, struct stretch *s, const struct reply *r)
 {
+        c->worker->pending[s->replies++] = metrics_record_of(r);
         dialect_put(c->dialect, &c->worker->batch, r);
-        s->replies++;
 }
 
 /* The smaller of what the client has said at first and says now. */
@@ -245,6 +286,7 @@ static enum step next(struct connection *c, struct stretch *s, struct request *r
         struct request_context ctx = {.server = w->server, .snapshot = w->snapshot, .peer = &c->peer, .nowait = true,
                                       .refuse_fds = refuse_fds(c), .kept = &w->kept};
         enum objm_decode d;
+        int r;
 
         if (!c->dialect)
                 return hello_answer(c, s->buf + s->at, s->len - s->at, used) ? STEP_GREETED : STEP_MORE;
@@ -258,7 +300,10 @@ static enum step next(struct connection *c, struct stretch *s, struct request *r
                 return STEP_TASK;
         if (rq->op == OBJM_V3_OP_RING_ATTACH && rq->status == OBJM_STATUS_OK)
                 return next_attach(c, s, rq, reply);
-        if (request_run(&ctx, rq, reply) != 0)
+        r = request_run(&ctx, rq, reply);
+        if (r == REQUEST_COLD)
+                metrics_fall_back(w->metrics, METRICS_COLD_OPEN);
+        if (r != 0)
                 return STEP_TASK;
         if (reply->body)
                 return STEP_BODY;
@@ -298,6 +343,7 @@ static void start_task(struct connection *c, struct stretch *s, const struct req
         }
         if (c->dead)
                 return;
+        metrics_fall_back(c->worker->metrics, METRICS_QUEUE_FULL);
         busy = request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "too much work is waiting");
         put(c, s, &busy);
 }
@@ -338,7 +384,7 @@ static bool gather_body(struct connection *c, struct stretch *s, const struct re
         if (!transfer_put(c, reply))
                 return false;
         exchange_end_body(c, rq, reply, true);
-        s->replies++;
+        c->worker->pending[s->replies++] = metrics_record_of(reply);
         s->bodies = true;
         return true;
 }
@@ -349,6 +395,7 @@ static void send_body(struct connection *c, struct stretch *s, const struct requ
 {
         bool small = reply->body_len <= TRANSFER_GATHER_MAX;
         bool room = !small || make_room(c, s, DIALECT_REPLY_MAX + (size_t)reply->body_len, false);
+        struct metrics_record record = metrics_record_of(reply);
         int r;
 
         if (room && small && gather_body(c, s, rq, reply)) {
@@ -364,11 +411,12 @@ static void send_body(struct connection *c, struct stretch *s, const struct requ
         if (r < 0)
                 objm_fd_close(reply->fd);
         if (r == -EAGAIN || c->dead) {
-                c->want_write = true;
+                not_sent(c, -EAGAIN);
                 return;
         }
         s->at += used;
         if (r < 0) {
+                metrics_fall_back(c->worker->metrics, METRICS_QUEUE_FULL);
                 *reply = r == -ENOMEM ? request_refuse(rq, OBJM_STATUS_NO_MEMORY, NULL)
                                       : request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "too much work is waiting");
                 put(c, s, reply);
@@ -376,8 +424,9 @@ static void send_body(struct connection *c, struct stretch *s, const struct requ
         }
         s->mark = s->at;
         note_left(c, 1, 0);
-        if (r == 0)
-                exchange_count(c);
+        if (r == 0) {
+                exchange_count_now(c, &record, c->received);
+        }
 }
 
 static bool batch_full(const struct connection *c, const struct stretch *s)
@@ -449,8 +498,10 @@ void exchange_serve(struct connection *c, ssize_t received)
         }
         if (received == 0 && c->in_len < sizeof(c->worker->rx))
                 c->end_of_input = true;
-        else
+        else {
+                c->received = c->worker->now;
                 work_on(c, c->worker->rx, c->in_len + (size_t)received);
+        }
 }
 
 void exchange_resume(struct connection *c)
@@ -484,12 +535,6 @@ static int send_or_queue(struct connection *c)
         return r == -EAGAIN ? c->dialect->queue(b, &c->out) : r;
 }
 
-void exchange_count(struct connection *c)
-{
-        c->served++;
-        c->closing = c->closing || !requests_left(c, 0);
-}
-
 /* That the client takes one more was made sure of when the request was handed to the pool. */
 static void charge_fd(struct connection *c, const struct request *rq, struct reply *reply)
 {
@@ -502,13 +547,17 @@ static void charge_fd(struct connection *c, const struct request *rq, struct rep
 void exchange_reply(struct connection *c, struct reply *reply)
 {
         struct objm_batch *b = &c->worker->batch;
-        const struct request rq = {.op = reply->op, .id = reply->id, .want_metadata = reply->want_metadata};
+        const struct request rq = {.op = reply->op, .mode = reply->asked, .id = reply->id,
+                                   .want_metadata = reply->want_metadata};
+        uint64_t start = reply->received_ns ? reply->received_ns : c->received;
+        struct metrics_record record;
         struct reply refusal;
         size_t n_fds;
         int r;
 
         if (c->worker->snapshot->fds_limited)
                 charge_fd(c, &rq, reply);
+        record = metrics_record_of(reply);
         n_fds = reply->fd >= 0;
         dialect_put(c->dialect, b, reply);
         r = send_or_queue(c);
@@ -517,7 +566,9 @@ void exchange_reply(struct connection *c, struct reply *reply)
                 allowance_fds_dropped(c, n_fds);
                 n_fds = 0;
                 objm_batch_clear(b);
+                metrics_fall_back(c->worker->metrics, METRICS_FDS_IN_FLIGHT);
                 refusal = request_refuse(&rq, OBJM_STATUS_UNAVAILABLE, "too many descriptors in flight");
+                record = metrics_record_of(&refusal);
                 dialect_put(c->dialect, b, &refusal);
                 r = send_or_queue(c);
         }
@@ -528,7 +579,7 @@ void exchange_reply(struct connection *c, struct reply *reply)
         }
         if (n_fds)
                 allowance_fds_left(c, n_fds);
-        exchange_count(c);
+        exchange_count_now(c, &record, start);
 }
 
 /* As many messages as descriptors: the queue keeps one with each. */

@@ -26,8 +26,11 @@ void exchange_serve(struct connection *c, ssize_t received);
 /* The socket takes more, or a job is done: sends what waits and works on the input that was kept. */
 void exchange_resume(struct connection *c);
 
-/* One more reply has left; the last one that this connection gets closes it. */
-void exchange_count(struct connection *c);
+/*
+ * @n more replies have left, to requests received at @start, at @end (ns); the last one that this connection gets
+ * closes it.
+ */
+void exchange_count(struct connection *c, const struct metrics_record *r, size_t n, uint64_t start, uint64_t end);
 
 /*
  * For rings. send_fds() sends a message of @len >= @n bytes with @n descriptors, which stay the caller's, or queues it;
@@ -41,6 +44,9 @@ void exchange_doorbell(struct connection *c);
 
 /* The worker has read the body of @r, all of it if @sent: closes the descriptor, unless it is one to be kept. */
 void exchange_end_body(struct connection *c, const struct request *rq, struct reply *r, bool sent);
+
+/* The same for one that came at @start and has just left. */
+void exchange_count_now(struct connection *c, const struct metrics_record *r, uint64_t start);
 
 /* Sends one reply, or queues it. Takes reply->fd. May close the connection. */
 void exchange_reply(struct connection *c, struct reply *r);

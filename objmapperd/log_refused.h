@@ -6,6 +6,7 @@
  * does not hide another. To add a kind: here, in the names of log_refused.c, and in objmapperd(8).
  */
 #include "base/attr.h"
+#include <stdint.h>
 #include <sys/types.h>
 
 enum log_refusal {
@@ -24,6 +25,9 @@ enum log_refusal {
 
 /* One line with priority notice. @uid is the client's, LOG_NO_UID over TCP and where it is not known. Any thread. */
 void log_refused(enum log_refusal kind, uid_t uid, const char *format, ...) objm_printf(3, 4);
+
+/* How many there have been, also those without a line. */
+uint64_t log_refused_count(enum log_refusal kind);
 
 /* The kind's name, as in the field OBJMAPPER_REFUSED: "uid-connections". */
 const char *log_refusal_name(enum log_refusal kind);

@@ -21,7 +21,7 @@ struct operation {
 struct reply request_refuse(const struct request *rq, uint8_t status, const char *text)
 {
         return (struct reply){.op = rq->op, .id = rq->id, .want_metadata = rq->want_metadata, .status = status,
-                              .fd = -1, .text = text};
+                              .asked = rq->mode, .fd = -1, .text = text};
 }
 
 /* Errors of the kernel: what the client can do about it decides the status. */
@@ -195,7 +195,7 @@ static int run_ping(const struct request_context *ctx, const struct request *rq,
 static int run_stats(const struct request_context *ctx, const struct request *rq, struct reply *ret)
 {
         uint64_t len;
-        int fd, r = stats_open(ctx->server, ctx->snapshot, &fd, &len);
+        int fd, r = stats_open(ctx->server, ctx->snapshot, rq->mode, &fd, &len);
 
         *ret = r == 0 ? request_refuse(rq, OBJM_STATUS_OK, NULL) : from_errno(rq, r);
         if (r == 0) {

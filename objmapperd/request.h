@@ -28,6 +28,7 @@ struct request {
 
 struct reply {
         uint8_t op, mode, status;
+        uint8_t asked; /* enum objm_mode of the request */
         bool not_modified, want_metadata;
         uint32_t id;
         int fd;           /* owned; -1: none. To be passed, unless body is set */
@@ -37,6 +38,7 @@ struct reply {
         uint64_t body_at, body_len;
         const char *text; /* static, or stays until the reply is encoded; says more than the status; may be NULL */
         struct objm_object_info info; /* with status OK; version 0: none */
+        uint64_t received_ns; /* of one that was worked out in another thread; 0: not known */
 };
 
 struct request_context {

@@ -28,6 +28,7 @@ enum step {
 struct turn {
         struct ring *r;
         struct objm_ring_mark mark; /* before the first descriptor in the batch */
+        size_t marked;              /* replies that were to be counted then */
         bool refuse_fds; /* the kernel takes no more of ours */
 };
 
@@ -39,6 +40,7 @@ static void on_doorbell(struct objm_source *source, uint32_t events)
 
         if (r->state == RING_CLOSED || r->muted)
                 return;
+        objm_tally_add(&r->c->worker->metrics->doorbells, 1);
         if (!objm_ring_server_look(&r->end) && r->state != RING_WAITING && ++r->bells >= BELLS_MAX) {
                 r->muted = objm_loop_set(&r->c->worker->loop, &r->doorbell, 0) == 0;
                 rings_wait(r->c->worker, r);
@@ -181,6 +183,34 @@ struct objm_ring_reply ring_reply_head(const struct reply *reply)
         };
 }
 
+struct metrics_record ring_record_of(const struct reply *reply)
+{
+        struct metrics_record record = metrics_record_of(reply);
+
+        if (record.mode == METRICS_COPY)
+                record.mode = METRICS_INLINE;
+        return record;
+}
+
+static void note(struct ring *r, const struct reply *reply)
+{
+        struct rings *x = &r->c->worker->rings;
+
+        x->pending[x->n_pending++] = ring_record_of(reply);
+}
+
+/* As ring_put_refusal(), and counted unless the request will come by the socket. */
+static void refuse(struct ring *r, const struct request *rq, uint8_t status, bool to_socket)
+{
+        struct reply reply = request_refuse(rq, status, NULL);
+
+        ring_put_refusal(r, rq, status, to_socket);
+        if (to_socket)
+                metrics_fall_back(r->c->worker->metrics, METRICS_RING_REFERRED);
+        else
+                note(r, &reply);
+}
+
 void ring_put_refusal(struct ring *r, const struct request *rq, uint8_t status, bool to_socket)
 {
         struct objm_ring_reply e = {.status = status, .op = rq->op, .id = rq->id,
@@ -207,6 +237,7 @@ static enum step send_fds(struct turn *t)
         }
         objm_batch_clear(b);
         objm_ring_server_rewind(&t->r->end, &t->mark);
+        c->worker->rings.n_pending = t->marked;
         if (e == -EAGAIN) {
                 c->want_write = true;
                 return STEP_FULL;
@@ -230,7 +261,7 @@ static enum step start_job(struct turn *t, const struct request *rq)
                 return step;
         e = ring_job_start(t->r, rq);
         if (e < 0)
-                ring_put_refusal(t->r, rq, e == -ENOMEM ? OBJM_STATUS_NO_MEMORY : OBJM_STATUS_UNAVAILABLE, false);
+                refuse(t->r, rq, e == -ENOMEM ? OBJM_STATUS_NO_MEMORY : OBJM_STATUS_UNAVAILABLE, false);
         return STEP_REPLY;
 }
 
@@ -251,7 +282,7 @@ static enum step put_body(struct turn *t, const struct request *rq, struct reply
 
         if (!ring_body_fits(r, reply)) {
                 exchange_end_body(r->c, rq, reply, false);
-                ring_put_refusal(r, rq, OBJM_STATUS_UNSUPPORTED, true);
+                refuse(r, rq, OBJM_STATUS_UNSUPPORTED, true);
                 return STEP_REPLY;
         }
         if (reply->body_len) {
@@ -267,6 +298,7 @@ static enum step put_body(struct turn *t, const struct request *rq, struct reply
         if (!all)
                 return start_job(t, rq);
         objm_ring_server_put(&r->end, &head);
+        note(r, reply);
         return STEP_REPLY;
 }
 
@@ -282,8 +314,11 @@ static enum step put_fd(struct turn *t, struct objm_ring_mark before, struct rep
                 objm_ring_server_rewind(&t->r->end, &before);
                 return STEP_FULL;
         }
-        if (!b->n_fds)
+        if (!b->n_fds) {
                 t->mark = before;
+                t->marked = c->worker->rings.n_pending;
+        }
+        note(t->r, reply);
         dialect_put(&dialect_v3, b, reply);
         objm_ring_server_put(&t->r->end, &head);
         return STEP_REPLY;
@@ -298,7 +333,7 @@ static enum step run(struct turn *t, struct objm_ring_mark before, const struct 
         enum step step = STEP_REPLY;
 
         if (rq->status != OBJM_STATUS_OK) {
-                ring_put_refusal(t->r, rq, rq->status, rq->status == OBJM_STATUS_UNSUPPORTED);
+                refuse(t->r, rq, rq->status, rq->status == OBJM_STATUS_UNSUPPORTED);
                 return STEP_REPLY;
         }
         if (request_run(&ctx, rq, &reply) == REQUEST_COLD)
@@ -307,6 +342,7 @@ static enum step run(struct turn *t, struct objm_ring_mark before, const struct 
                 struct objm_ring_reply head = ring_reply_head(&reply);
 
                 objm_ring_server_put(&t->r->end, &head);
+                note(t->r, &reply);
         } else if (reply.body) {
                 step = put_body(t, rq, &reply);
         } else {
@@ -352,9 +388,11 @@ void ring_publish(struct ring *r)
 {
         switch (objm_ring_server_publish(&r->end)) {
         case OBJM_RING_ASLEEP:
+                objm_tally_add(&r->c->worker->metrics->wakes, 1);
                 objm_ring_server_wake(&r->end);
                 break;
         case OBJM_RING_POLLING:
+                objm_tally_add(&r->c->worker->metrics->wakes, 1);
                 exchange_doorbell(r->c);
                 break;
         default:
@@ -398,12 +436,28 @@ static enum step work(struct turn *t, int n, unsigned *ret_done)
         return step;
 }
 
+/* Of the replies behind the first @from that wait to be counted. */
+static void report(struct connection *c, size_t from)
+{
+        const struct rings *x = &c->worker->rings;
+        uint64_t bytes = 0;
+
+        if (from == x->n_pending)
+                return;
+        for (size_t i = from; i < x->n_pending; i++)
+                bytes += x->pending[i].bytes;
+        objm_tally_add(&c->report.requests, x->n_pending - from);
+        objm_tally_add(&c->report.bytes, bytes);
+        atomic_store_explicit(&c->report.last_ns, c->worker->now, memory_order_relaxed);
+}
+
 unsigned ring_serve(struct ring *r)
 {
         struct turn t = {.r = r};
         struct connection *c = r->c;
         enum step step = STEP_WAIT;
         unsigned done = 0;
+        size_t pending;
         int n;
 
         ring_job_put_done(r);
@@ -412,11 +466,15 @@ unsigned ring_serve(struct ring *r)
                 connection_close(c);
                 return 0;
         }
+        if (c->worker->rings.n_pending + RING_TURN > RINGS_PENDING)
+                rings_count(c->worker, objm_clock_ns());
+        pending = c->worker->rings.n_pending;
         if (n > 0 || (n == 0 && objm_list_empty(&r->done)))
                 step = work(&t, n, &done);
         if (c->dead)
                 return done;
         ring_publish(r);
+        report(c, pending);
         if (done || step != STEP_REPLY)
                 end_turn(&t, step, done);
         return done;

@@ -13,6 +13,7 @@
  */
 #include "base/list.h"
 #include "concurrency/loop.h"
+#include "objmapperd/metrics.h"
 #include "objmapperd/request.h"
 #include "transport/ring_server.h"
 
@@ -62,6 +63,7 @@ bool ring_pending(const struct ring *r);
 
 /* ring_job.c: what a reply says in the ring; whether its body can go there; a refusal, for which there is room. */
 struct objm_ring_reply ring_reply_head(const struct reply *reply);
+struct metrics_record ring_record_of(const struct reply *reply); /* bodies of rings are inline */
 bool ring_body_fits(const struct ring *r, const struct reply *reply);
 void ring_put_refusal(struct ring *r, const struct request *rq, uint8_t status, bool to_socket);
 

@@ -74,7 +74,8 @@ static void grant(struct attach *a)
 
         objm_ring_grant_encode(buf + len, &a->geometry);
         if (exchange_send_fds(c, buf, sizeof(buf), fds, OBJM_RING_FDS) == 0)
-                exchange_count(c);
+                exchange_count_now(c, &(struct metrics_record){.mode = METRICS_ATTACH,
+                                                               .fallback = METRICS_N_FALLBACKS}, c->received);
         else
                 connection_close(c);
         objm_fd_close(a->fds[0]);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "objmapperd/ring_job.h"
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "objmapperd/connection.h"
 #include "objmapperd/exchange.h"
@@ -19,6 +20,7 @@ struct ring_job {
         struct request rq;
         struct reply reply;    /* its descriptor is closed once the body has been read */
         uint8_t *body;
+        uint64_t received_ns, posted_ns;
         uint8_t uri[];
 };
 
@@ -62,10 +64,19 @@ static void put_fd(struct ring_job *j)
 {
         struct objm_ring_reply head = ring_reply_head(&j->reply);
 
-        if (exchange_send_fd(j->c, &j->reply))
+        if (exchange_send_fd(j->c, &j->reply)) {
                 objm_ring_server_put(&j->r->end, &head);
-        else if (!j->c->dead)
+        } else if (!j->c->dead) {
                 ring_put_refusal(j->r, &j->rq, OBJM_STATUS_UNAVAILABLE, false);
+                j->reply = request_refuse(&j->rq, OBJM_STATUS_UNAVAILABLE, NULL);
+        }
+}
+
+static void count(const struct ring_job *j)
+{
+        struct metrics_record record = ring_record_of(&j->reply);
+
+        metrics_count(j->c->worker->metrics, METRICS_RING, &record, 1, j->received_ns, objm_clock_ns());
 }
 
 /* False: the client has to make room first. */
@@ -76,6 +87,7 @@ static bool put(struct ring_job *j)
 
         if (j->reply.body && !ring_body_fits(j->r, &j->reply)) {
                 ring_put_refusal(j->r, &j->rq, OBJM_STATUS_UNSUPPORTED, true);
+                metrics_fall_back(j->c->worker->metrics, METRICS_RING_REFERRED);
                 return true;
         }
         if (j->reply.body && head.body_len) {
@@ -88,6 +100,7 @@ static bool put(struct ring_job *j)
                 put_fd(j);
         else
                 objm_ring_server_put(&j->r->end, &head);
+        count(j);
         return true;
 }
 
@@ -118,9 +131,11 @@ static void deliver(struct objm_mail *m)
 {
         struct ring_job *j = objm_container_of(m, struct ring_job, mail);
         struct connection *c = j->c;
+        struct worker *w = c->worker;
         struct ring *r = j->r;
 
         c->jobs--;
+        metrics_tally(w->metrics, &w->metrics->handover, w->now > j->posted_ns ? w->now - j->posted_ns : 0);
         if (c->dead || c->ring != r || r->state == RING_CLOSED) {
                 job_free(j);
                 if (c->dead)
@@ -142,6 +157,7 @@ static void run(struct objm_job *job, struct objm_qsbr_reader *reader)
         j->reply = request_run_waiting(&ctx, &j->rq);
         if (j->reply.body && ring_body_fits(j->r, &j->reply))
                 read_body(j);
+        j->posted_ns = objm_clock_ns();
         objm_loop_post(&w->loop, &j->mail);
 }
 
@@ -152,7 +168,8 @@ int ring_job_start(struct ring *r, const struct request *rq)
 
         if (!j)
                 return -ENOMEM;
-        *j = (struct ring_job){.job.run = run, .mail.deliver = deliver, .c = c, .r = r, .rq = *rq, .reply.fd = -1};
+        *j = (struct ring_job){.job.run = run, .mail.deliver = deliver, .c = c, .r = r, .rq = *rq, .reply.fd = -1,
+                               .received_ns = c->worker->now};
         objm_list_init(&j->link);
         if (rq->uri_len)
                 memcpy(j->uri, rq->uri, rq->uri_len);

@@ -122,6 +122,16 @@ unsigned rings_serve(struct worker *w)
         return worked;
 }
 
+void rings_count(struct worker *w, uint64_t now)
+{
+        struct rings *x = &w->rings;
+
+        if (!x->n_pending)
+                return;
+        metrics_count(w->metrics, METRICS_RING, x->pending, x->n_pending, w->now, now);
+        x->n_pending = 0;
+}
+
 bool rings_sleep(struct worker *w)
 {
         struct objm_list *it, *next;

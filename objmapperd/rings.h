@@ -4,10 +4,14 @@
 /*
  * The rings of a worker, and whose turn it is.
  */
+#include "objmapperd/metrics.h"
 #include "objmapperd/ring.h"
 
 /* A ring that waits is looked at after 1 ms, then 2, ... up to 2^(RINGS_LEVELS - 1) ms. */
 #define RINGS_LEVELS 6
+
+/* Counted when the time is read next, or when there are as many as that. */
+#define RINGS_PENDING 128
 
 struct worker;
 
@@ -16,6 +20,8 @@ struct rings {
         struct objm_list waiting[RINGS_LEVELS]; /* each in the order of ring.retry_at */
         struct objm_list all;
         unsigned n_awake;
+        size_t n_pending;
+        struct metrics_record pending[RINGS_PENDING]; /* of replies that wait to be counted */
 };
 
 void rings_init(struct rings *x);
@@ -33,6 +39,9 @@ static inline bool rings_look(const struct rings *x)
 
 /* Gives each that is awake a turn, and one of those that wait. Returns how many had requests. */
 unsigned rings_serve(struct worker *w);
+
+/* Counts what has been answered until @now (ns). */
+void rings_count(struct worker *w, uint64_t now);
 
 /* Before the worker sleeps. False: it must not, one has something. */
 bool rings_sleep(struct worker *w);

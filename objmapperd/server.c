@@ -343,6 +343,7 @@ static void release(struct server *s)
         }
         objm_pool_free(s->pool);
         objm_qsbr_free(s->qsbr);
+        metrics_all_deinit(&s->metrics);
         objm_fd_close(s->drained_fd);
         control_deinit(&s->control);
         accounts_deinit(&s->accounts);
@@ -369,6 +370,7 @@ int server_new(struct config *config, size_t *ret_bad, struct server **ret)
         *s = (struct server){.model = &objm_models[config->model], .drained_fd = -1, .started_ns = objm_clock_ns()};
         control_init(&s->control);
         set_limits(s, config);
+        metrics_all_init(&s->metrics);
         objm_list_init(&s->workers);
         pthread_mutex_init(&s->workers_lock, NULL);
         r = start(s, config, ret_bad);

@@ -12,6 +12,7 @@
 #include "concurrency/spawn.h"
 #include "objmapperd/account.h"
 #include "objmapperd/config.h"
+#include "objmapperd/metrics.h"
 #include "objmapperd/control.h"
 #include "objmapperd/snapshot.h"
 #include "storage/kept.h"
@@ -42,6 +43,7 @@ struct server {
         struct listener *listener;
         struct datagram *datagram; /* NULL: no such sockets */
         struct accounts accounts;
+        struct metrics_all metrics;
         struct worker **fixed; /* the workers of OBJM_PLACE_SHARED; const after start */
         size_t n_fixed;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "objmapperd/task.h"
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 #include <errno.h>
@@ -13,6 +14,7 @@ struct task {
         struct connection *c; /* stays in memory while c->jobs counts this task */
         struct request rq;
         struct reply reply;
+        uint64_t received_ns, posted_ns;
         uint8_t uri[];
 };
 
@@ -21,7 +23,11 @@ static void deliver(struct objm_mail *m)
 {
         struct task *t = objm_container_of(m, struct task, mail);
 
+        struct worker *w = t->c->worker;
+
         t->c->jobs--;
+        t->reply.received_ns = t->received_ns;
+        metrics_tally(w->metrics, &w->metrics->handover, w->now > t->posted_ns ? w->now - t->posted_ns : 0);
         connection_on_reply(t->c, &t->reply);
         free(t);
 }
@@ -34,6 +40,7 @@ static void work(struct task *t)
         struct objm_loop *loop = &t->c->worker->loop;
 
         t->reply = request_run_waiting(&ctx, &t->rq);
+        t->posted_ns = objm_clock_ns();
         objm_loop_post(loop, &t->mail);
 }
 
@@ -63,7 +70,8 @@ int task_start(struct connection *c, const struct request *rq)
 
         if (!t)
                 return -ENOMEM;
-        *t = (struct task){.job.run = run_in_pool, .mail.deliver = deliver, .c = c, .rq = *rq};
+        *t = (struct task){.job.run = run_in_pool, .mail.deliver = deliver, .c = c, .rq = *rq,
+                           .received_ns = c->received};
         t->reply.fd = -1;
         memcpy(t->uri, rq->uri, rq->uri_len);
         t->rq.uri = t->uri;

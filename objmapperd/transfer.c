@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "objmapperd/exchange.h"
 #include "transport/body.h"
 #include "transport/tcp.h"
 #include "transport/unix.h"
@@ -34,6 +35,8 @@ struct transfer {
         bool has_reply;
         bool cold;             /* may wait for the disk when it runs next */
         int result;
+        struct metrics_record record; /* of the body */
+        uint64_t received_ns, posted_ns;
         uint64_t window_start; /* bytes taken by then; the worker's */
         _Atomic uint64_t sent;
         uint8_t uri[];
@@ -43,8 +46,15 @@ static void give_back(struct objm_mail *m)
 {
         struct transfer *t = objm_container_of(m, struct transfer, mail);
         struct connection *c = t->c;
+        struct metrics *metrics = c->worker->metrics;
 
+        metrics_tally(metrics, &metrics->handover, c->worker->now > t->posted_ns ? c->worker->now - t->posted_ns : 0);
+        t->reply.received_ns = t->received_ns;
         c->lent = NULL;
+        if (!t->has_reply && t->result == 0)
+                exchange_count(c, &t->record, 1, t->received_ns, t->posted_ns);
+        else if (!t->has_reply)
+                objm_tally_add(&metrics->cut_off, 1);
         connection_on_return(c, t->result, t->has_reply ? &t->reply : NULL);
         free(t);
 }
@@ -64,6 +74,7 @@ static void finish(struct transfer *t, struct objm_qsbr_reader *r, int result)
         objm_pool_forget(s->pool, &t->source);
         end_body(t);
         t->result = result;
+        t->posted_ns = objm_clock_ns();
         objm_qsbr_online(r);
         objm_loop_post(&t->c->worker->loop, &t->mail);
 }
@@ -83,7 +94,9 @@ static void describe(const struct connection *c, const struct reply *r, struct o
 static void begin_body(struct transfer *t, struct reply *r)
 {
         describe(t->c, r, &t->body);
+        t->record = metrics_record_of(r);
         t->rq.op = r->op;
+        t->rq.mode = r->asked;
         t->rq.id = r->id;
         t->rq.want_metadata = r->want_metadata;
         r->fd = -1;
@@ -192,6 +205,7 @@ static struct transfer *transfer_new(struct connection *c, size_t uri_len)
         t->body.fd = -1;
         t->reply.fd = -1;
         t->c = c;
+        t->received_ns = c->received;
         return t;
 }
 
@@ -315,6 +329,8 @@ int transfer_send(struct connection *c, struct reply *r)
 
         connection_for_bodies(c);
         e = send_now(c, r, &sent);
+        if (e == UNFINISHED && r->body_len <= TRANSFER_INLINE_MAX)
+                metrics_fall_back(c->worker->metrics, sent ? METRICS_SOCKET_FULL : METRICS_COLD_BODY);
         if (e == UNFINISHED)
                 e = !sent && server_bodies_over(c->worker->server) ? -EBUSY : start_body(c, r, sent);
         else if (e == 0)

@@ -122,11 +122,16 @@ static bool spin(struct worker *w)
 
         if (!w->n_served || !objm_spin_begin(&w->spin))
                 return false;
+        rings_count(w, w->spin.start);
+        metrics_enter(w->metrics, METRICS_POLLING, w->spin.start);
         do
                 found = look(w, &received);
         while (!found && objm_spin_more(&w->spin));
         objm_spin_end(&w->spin, found);
         w->n_served = 0;
+        w->now = w->spin.last;
+        if (found)
+                metrics_enter(w->metrics, METRICS_WORKING, w->now);
         if (received != -EAGAIN)
                 connection_polled(hot, received);
         return found;
@@ -136,10 +141,15 @@ static void sleep_until_event(struct worker *w)
 {
         int ms = rings_sleep(w) ? sleep_ms(w) : 0;
 
+        if (w->rings.n_pending)
+                rings_count(w, objm_clock_ns());
         w->n_served = 0;
         objm_qsbr_offline(&w->reader);
         objm_qsbr_poll(w->server->qsbr); /* perhaps it was only this thread that was waited for */
+        metrics_enter(w->metrics, METRICS_SLEEPING, w->after > w->now ? w->after : w->now);
         objm_loop_wait(&w->loop, ms);
+        w->now = objm_clock_ns();
+        metrics_enter(w->metrics, METRICS_WORKING, w->now);
         objm_qsbr_online(&w->reader);
         w->snapshot = server_snapshot(w->server);
 }
@@ -148,9 +158,11 @@ static void turn(struct worker *w)
 {
         if (!spin(w))
                 sleep_until_event(w);
-        w->now = objm_clock_coarse_ns();
+        objm_tally_add(&w->metrics->turns, 1);
         objm_loop_dispatch(&w->loop);
         w->n_served += rings_serve(w);
+        if (w->n_served)
+                metrics_tally(w->metrics, &w->metrics->ready, w->n_served);
         if (w->n_served > 1)
                 w->hot = NULL;
         expire(w);
@@ -167,11 +179,13 @@ static void run(struct worker *w)
 {
         objm_qsbr_register(w->server->qsbr, &w->reader);
         objm_qsbr_online(&w->reader);
-        w->now = objm_clock_coarse_ns();
+        w->now = objm_clock_ns();
+        metrics_enter(w->metrics, METRICS_WORKING, w->now);
         w->snapshot = server_snapshot(w->server);
         while (!(w->stopping || w->own) || atomic_load_explicit(&w->n_held, memory_order_relaxed))
                 turn(w);
         objm_kept_clear(&w->kept);
+        metrics_leave(w->metrics, objm_clock_ns());
         objm_qsbr_offline(&w->reader);
         objm_qsbr_unregister(&w->reader);
 }
@@ -241,11 +255,16 @@ static int worker_new(struct server *s, struct worker **ret)
         objm_list_init(&w->quarantine);
         objm_list_init(&w->released);
         rings_init(&w->rings);
+        objm_list_init(&w->open);
         objm_list_init(&w->link);
         objm_kept_init(&w->kept, s->model->placement == OBJM_PLACE_OWN ? KEPT_OWN : KEPT, &s->kept);
+        pthread_mutex_init(&w->open_lock, NULL);
         objm_spin_init(&w->spin, config->optimize_for_latency ? OBJM_SPIN_DEFAULT_NS : 0);
-        r = objm_loop_init(&w->loop);
+        w->metrics = metrics_begin(&s->metrics);
+        r = w->metrics ? objm_loop_init(&w->loop) : -ENOMEM;
         if (r < 0) {
+                if (w->metrics)
+                        metrics_end(&s->metrics, w->metrics);
                 free(w);
                 return r;
         }
@@ -257,6 +276,8 @@ void worker_free(struct worker *w)
 {
         objm_kept_deinit(&w->kept);
         objm_loop_deinit(&w->loop);
+        metrics_end(&w->server->metrics, w->metrics);
+        pthread_mutex_destroy(&w->open_lock);
         free(w);
 }
 
@@ -346,6 +367,7 @@ void worker_post(struct worker *w, struct connection *c)
         atomic_fetch_add_explicit(&w->n_connections, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&w->n_held, 1, memory_order_relaxed);
         c->worker = w;
+        c->received = objm_clock_ns();
         c->arrival.deliver = on_arrival;
         objm_loop_post(&w->loop, &c->arrival);
 }

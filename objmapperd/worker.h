@@ -11,6 +11,7 @@
 #include "concurrency/loop.h"
 #include "concurrency/qsbr.h"
 #include "objmapperd/pulse.h"
+#include "objmapperd/metrics.h"
 #include "objmapperd/rings.h"
 #include "objmapperd/server.h"
 #include "storage/kept.h"
@@ -21,6 +22,7 @@
 /* One request at least; as many pipelined ones as fit. */
 #define WORKER_RX_BYTES (16 * 1024)
 #define WORKER_TX_BYTES (64 * 1024 + 256)
+#define WORKER_PENDING  128 /* at least as many as replies in a batch */
 
 #define WORKER_WATCH_NS      (10 * OBJM_NS_PER_MS)
 #define WORKER_QUARANTINE_NS (200 * OBJM_NS_PER_MS) /* when there is nothing else to look at */
@@ -40,7 +42,9 @@ struct connection;
 struct worker {
         struct server *server;
         const struct snapshot *snapshot; /* of this turn */
-        uint64_t now;                    /* ns, coarse, of this turn */
+        uint64_t now;                    /* ns: when this turn's work was found */
+        uint64_t after;                  /* ns: when a batch last left */
+        struct metrics *metrics;
         struct objm_loop loop;
         struct objm_qsbr_reader reader;
         struct objm_spin spin;
@@ -57,6 +61,8 @@ struct worker {
         bool own;               /* serves one connection and ends with it */
 
         struct objm_list link; /* in server.workers */
+        pthread_mutex_t open_lock; /* rank 2, after server.workers_lock; taken when a connection begins and ends */
+        struct objm_list open;     /* connection_report.link: what can be told of each */
         pthread_t thread;      /* unless own: then it is the spawner's */
         struct objm_mail drain_mail, stop_mail, wake_mail;
         struct beat beat;
@@ -70,6 +76,7 @@ struct worker {
         struct objm_batch batch;
         uint8_t rx[WORKER_RX_BYTES];
         uint8_t tx[WORKER_TX_BYTES]; /* a small body and its head */
+        struct metrics_record pending[WORKER_PENDING]; /* of the replies in the batch */
 };
 
 /* Starts a thread of the fixed set. */

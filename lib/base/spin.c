@@ -90,8 +90,10 @@ static void on_failure(struct objm_spin *s)
 
 void objm_spin_end(struct objm_spin *s, bool found)
 {
-        bool preempted = s->preempted || objm_clock_ns() - s->last > GAP_NS;
+        uint64_t now = objm_clock_ns();
+        bool preempted = s->preempted || now - s->last > GAP_NS;
 
+        s->last = now;
         s->score = s->score - s->score / 8 + (found && !preempted ? SCORE_MAX / 8 : 0);
         s->calm++;
         if (displaced(s) || preempted)

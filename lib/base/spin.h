@@ -31,7 +31,7 @@ struct objm_spin {
         uint32_t sampled;   /* occasions since the count of switches was looked at */
         long switches;      /* involuntary ones of this thread, then */
         bool preempted;
-        uint64_t start, last;
+        uint64_t start, last; /* ns; after end(), `last` is when that was */
 };
 
 /* @budget_ns 0 turns it off; so does a process that may run on one CPU only. */

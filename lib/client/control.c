@@ -19,14 +19,18 @@ static int give_up(struct objmapper *om)
         return r;
 }
 
-static int ask(struct objmapper *om, uint8_t op, uint64_t *ret_body)
+struct operation {
+        uint8_t op, mode;
+};
+
+static int ask(struct objmapper *om, struct operation o, uint64_t *ret_body)
 {
         struct objmapper_completion c;
         int r;
 
         if (om->dead)
                 return om->dead;
-        r = objm_slots_add(&om->slots, op, NULL, 0, 0, 0);
+        r = objm_slots_add_control(&om->slots, o.op, o.mode);
         if (r < 0)
                 return r;
         if (objm_wait_done(om, objm_wait_deadline(om->timeout_ms)) < 0)
@@ -73,22 +77,25 @@ static void forget_text(struct objmapper *om)
         om->text = NULL;
 }
 
-static int attempt(struct objmapper *om, uint8_t op)
+static int attempt(struct objmapper *om, struct operation o)
 {
         uint64_t body = 0;
         int r;
 
         forget_text(om);
-        r = ask(om, op, &body);
+        r = ask(om, o, &body);
         return r == 0 && body ? take_body(om, body) : r;
 }
 
-static int wire_operation(int operation, uint8_t *ret)
+static int wire_operation(int operation, struct operation *ret)
 {
-        static const uint8_t operations[] = {
-                [OBJMAPPER_STATS] = OBJM_V3_OP_STATS,
-                [OBJMAPPER_RELOAD] = OBJM_V3_OP_RELOAD,
-                [OBJMAPPER_DRAIN] = OBJM_V3_OP_DRAIN,
+        static const struct operation operations[] = {
+                [OBJMAPPER_STATS] = {OBJM_V3_OP_STATS, OBJM_V3_STATS_JSON},
+                [OBJMAPPER_RELOAD] = {OBJM_V3_OP_RELOAD, 0},
+                [OBJMAPPER_DRAIN] = {OBJM_V3_OP_DRAIN, 0},
+                [OBJMAPPER_STATS_CLIENTS] = {OBJM_V3_OP_STATS, OBJM_V3_STATS_CLIENTS},
+                [OBJMAPPER_STATS_OPENMETRICS] = {OBJM_V3_OP_STATS, OBJM_V3_STATS_TEXT},
+                [OBJMAPPER_STATS_OPENMETRICS_CLIENTS] = {OBJM_V3_OP_STATS, OBJM_V3_STATS_TEXT_CLIENTS},
         };
 
         if (operation < 0 || (size_t)operation >= objm_array_len(operations))
@@ -100,8 +107,8 @@ static int wire_operation(int operation, uint8_t *ret)
 int objmapper_control(struct objmapper *om, int operation, char **ret_text)
 {
         unsigned losses = 0;
-        uint8_t op;
-        int r = wire_operation(operation, &op);
+        struct operation o;
+        int r = wire_operation(operation, &o);
 
         if (ret_text)
                 *ret_text = NULL;
@@ -110,8 +117,8 @@ int objmapper_control(struct objmapper *om, int operation, char **ret_text)
         if (r < 0)
                 return r;
         do
-                r = attempt(om, op);
-        while (r == -ECONNRESET && op == OBJM_V3_OP_STATS && !om->dead && ++losses < OBJM_SLOTS_SENDS);
+                r = attempt(om, o);
+        while (r == -ECONNRESET && o.op == OBJM_V3_OP_STATS && !om->dead && ++losses < OBJM_SLOTS_SENDS);
         if (ret_text) {
                 *ret_text = om->text;
                 om->text = NULL;

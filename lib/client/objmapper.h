@@ -135,6 +135,9 @@ enum objmapper_control_operation {
         OBJMAPPER_STATS,
         OBJMAPPER_RELOAD,
         OBJMAPPER_DRAIN,
+        OBJMAPPER_STATS_CLIENTS,     /* STATS, with a member "clients" that has an object for each connection */
+        OBJMAPPER_STATS_OPENMETRICS, /* the numbers of STATS as OpenMetrics text */
+        OBJMAPPER_STATS_OPENMETRICS_CLIENTS, /* the same with each connection */
 };
 int objmapper_control(struct objmapper *om, int operation, char **ret_text);
 

@@ -105,6 +105,15 @@ int objm_slots_add_read(struct objm_slots *t, const struct objm_slots_read *read
         return 0;
 }
 
+int objm_slots_add_control(struct objm_slots *t, uint8_t op, uint8_t mode)
+{
+        int r = objm_slots_add(t, op, NULL, 0, 0, 0);
+
+        if (r == 0)
+                slot_of(t->queued.prev)->mode = mode;
+        return r;
+}
+
 uint32_t objm_slots_id(const struct objm_slots *t, const struct objm_slot *s)
 {
         return (uint32_t)s->generation << 16 | (uint32_t)(s - t->slot);

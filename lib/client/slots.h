@@ -76,6 +76,9 @@ int objm_slots_add(struct objm_slots *t, uint8_t op, const void *uri, size_t len
 int objm_slots_add_read(struct objm_slots *t, const struct objm_slots_read *read, const void *uri, size_t len)
         objm_must_check;
 
+/* The same for a control operation; @mode goes out as it is. */
+int objm_slots_add_control(struct objm_slots *t, uint8_t op, uint8_t mode) objm_must_check;
+
 /* The oldest of a list, or NULL. */
 struct objm_slot *objm_slots_first(struct objm_list *list);
 

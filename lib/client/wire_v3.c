@@ -14,7 +14,7 @@ static uint8_t mode(const struct objm_slot *s, uint64_t capabilities, bool remot
         uint8_t fd = remote ? OBJM_MODE_NONE : OBJM_MODE_FD;
 
         if (s->op != OBJM_V3_OP_GET)
-                return s->mode;
+                return OBJM_MODE_FD; /* not that it matters */
         if (s->mode == OBJM_MODE_AUTO)
                 return capabilities & (OBJM_V3_CAP_INLINE | OBJM_V3_CAP_COPY) ? OBJM_MODE_AUTO : fd;
         if (s->mode == OBJM_MODE_FD)
@@ -26,7 +26,7 @@ static size_t encode(void *buf, size_t cap, const struct objm_slot *s, uint32_t 
 {
         struct objm_v3_request r = {
                 .op = s->op,
-                .mode = s->op == OBJM_V3_OP_GET ? s->asked : OBJM_MODE_NONE,
+                .mode = s->op == OBJM_V3_OP_GET ? s->asked : objm_slot_is_control(s) ? s->mode : OBJM_MODE_NONE,
                 .id = id,
                 .uri = (const uint8_t *)s->uri,
                 .uri_len = s->uri_len,

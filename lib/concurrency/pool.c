@@ -6,6 +6,7 @@
  */
 #include "concurrency/pool.h"
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -24,6 +26,15 @@ struct lane {
         struct objm_job *head, **tail;
         size_t length;
         unsigned running, limit; /* threads in its jobs, and how many may be; requests have none and do not count */
+};
+
+/* A thread and what it counts, which nobody else writes. */
+struct seat {
+        pthread_t thread;
+        struct objm_pool *pool;
+        _Atomic uint64_t since; /* ns: when its job began; 0: it has none */
+        _Atomic uint64_t jobs, work_ns;
+        struct objm_tally wait;
 };
 
 enum {
@@ -41,8 +52,9 @@ struct objm_pool {
         bool stopped;
         struct objm_qsbr *qsbr;
         char name[12];
+        uint64_t full;
         unsigned n_threads, n_joined;
-        pthread_t thread[];
+        struct seat seat[];
 };
 
 static void lane_init(struct lane *l, unsigned limit)
@@ -193,9 +205,25 @@ static void leave_lane(struct objm_pool *p, enum objm_pool_lane lane)
         pthread_mutex_unlock(&p->lock);
 }
 
+static void run(struct seat *s, struct objm_job *job, enum objm_pool_lane lane, struct objm_qsbr_reader *reader)
+{
+        uint64_t start = objm_clock_ns(), queued = job->queued_ns;
+
+        if (queued && lane != OBJM_LANE_BACKGROUND)
+                objm_tally_record(&s->wait, start > queued ? start - queued : 0, 1);
+        atomic_store_explicit(&s->since, start, memory_order_relaxed);
+        objm_qsbr_online(reader);
+        job->run(job, reader);
+        objm_qsbr_offline(reader);
+        objm_tally_add(&s->work_ns, objm_clock_ns() - start);
+        objm_tally_add(&s->jobs, 1);
+        atomic_store_explicit(&s->since, 0, memory_order_relaxed);
+}
+
 static void *pool_thread(void *arg)
 {
-        struct objm_pool *p = arg;
+        struct seat *s = arg;
+        struct objm_pool *p = s->pool;
         struct objm_qsbr_reader reader;
         enum objm_pool_lane lane;
         struct objm_job *job;
@@ -203,9 +231,7 @@ static void *pool_thread(void *arg)
 
         objm_qsbr_register(p->qsbr, &reader);
         while ((job = wait_for_job(p, &lane, &lanes_first))) {
-                objm_qsbr_online(&reader);
-                job->run(job, &reader);
-                objm_qsbr_offline(&reader);
+                run(s, job, lane, &reader);
                 if (lane != OBJM_LANE_REQUEST)
                         leave_lane(p, lane);
                 objm_qsbr_poll(p->qsbr);
@@ -218,12 +244,15 @@ static void *pool_thread(void *arg)
 static int start_thread(struct objm_pool *p, const pthread_attr_t *attr)
 {
         char name[16];
-        int r = pthread_create(&p->thread[p->n_threads], attr, pool_thread, p);
+        struct seat *s = &p->seat[p->n_threads];
+        int r;
 
+        s->pool = p;
+        r = pthread_create(&s->thread, attr, pool_thread, s);
         if (r)
                 return -r;
         snprintf(name, sizeof(name), "%s-%u", p->name, p->n_threads % 1000);
-        pthread_setname_np(p->thread[p->n_threads], name);
+        pthread_setname_np(s->thread, name);
         p->n_threads++;
         return 0;
 }
@@ -263,7 +292,7 @@ int objm_pool_new(unsigned threads, size_t max_queue, const char *name, struct o
 
         if (threads == 0)
                 return -EINVAL;
-        p = calloc(1, sizeof(*p) + threads * sizeof(p->thread[0]));
+        p = calloc(1, sizeof(*p) + threads * sizeof(p->seat[0]));
         if (!p)
                 return -ENOMEM;
         pthread_mutex_init(&p->lock, NULL);
@@ -294,6 +323,7 @@ int objm_pool_submit(struct objm_pool *p, struct objm_job *job, enum objm_pool_l
 {
         int r = 0;
 
+        job->queued_ns = objm_clock_ns();
         pthread_mutex_lock(&p->lock);
         if (p->stopped)
                 r = OBJM_POOL_STOPPED;
@@ -303,6 +333,7 @@ int objm_pool_submit(struct objm_pool *p, struct objm_job *job, enum objm_pool_l
                 lane_push(&p->lane[lane], job);
         if (r == 0 && p->idle)
                 ring(p);
+        p->full += r == OBJM_POOL_FULL;
         pthread_mutex_unlock(&p->lock);
         return r;
 }
@@ -312,6 +343,7 @@ int objm_pool_wait(struct objm_pool *p, struct objm_pool_source *s, uint32_t eve
         struct epoll_event ev = {.events = events | EPOLLONESHOT, .data.ptr = s};
         int op = s->known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 
+        s->job.queued_ns = 0;
         s->known = true; /* before: the job may run and look at this at once */
         atomic_fetch_add_explicit(&s->waits, 1, memory_order_release); /* pairs with ready_job() */
         if (epoll_ctl(p->epoll_fd, op, s->fd, &ev) == 0)
@@ -342,6 +374,32 @@ size_t objm_pool_queued(struct objm_pool *p)
         return n;
 }
 
+static void count_seat(const struct seat *s, uint64_t now, struct objm_pool_counts *into)
+{
+        uint64_t since = objm_tally_get(&s->since);
+
+        into->busy += since != 0;
+        into->work_ns += objm_tally_get(&s->work_ns) + (since && now > since ? now - since : 0);
+        into->jobs += objm_tally_get(&s->jobs);
+        objm_tally_merge(&into->wait, &s->wait);
+}
+
+void objm_pool_count(struct objm_pool *p, struct objm_pool_counts *ret)
+{
+        uint64_t now = objm_clock_ns();
+
+        memset(ret, 0, sizeof(*ret));
+        pthread_mutex_lock(&p->lock);
+        ret->threads = p->n_threads;
+        ret->requests = p->lane[OBJM_LANE_REQUEST].length;
+        ret->cold = p->lane[OBJM_LANE_COLD].length;
+        ret->background = p->lane[OBJM_LANE_BACKGROUND].length;
+        ret->full = p->full;
+        pthread_mutex_unlock(&p->lock);
+        for (unsigned i = 0; i < ret->threads; i++)
+                count_seat(&p->seat[i], now, ret);
+}
+
 void objm_pool_stop(struct objm_pool *p)
 {
         pthread_mutex_lock(&p->lock);
@@ -349,7 +407,7 @@ void objm_pool_stop(struct objm_pool *p)
         ring(p);
         pthread_mutex_unlock(&p->lock);
         while (p->n_joined < p->n_threads)
-                pthread_join(p->thread[p->n_joined++], NULL);
+                pthread_join(p->seat[p->n_joined++].thread, NULL);
 }
 
 void objm_pool_free(struct objm_pool *p)

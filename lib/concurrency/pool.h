@@ -10,6 +10,7 @@
  * Background work that is long cuts itself into jobs.
  */
 #include "base/attr.h"
+#include "base/tally.h"
 #include "concurrency/qsbr.h"
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -27,6 +28,7 @@ enum objm_pool_lane {
 /* Embedded by whoever submits; owned by the pool from submit() until run() is called, by run() from then on. */
 struct objm_job {
         struct objm_job *next;
+        uint64_t queued_ns; /* when it was submitted; 0: it waited for a descriptor */
         /* In a pool thread. @r is that thread's reader, online; go offline around what may block for long. */
         void (*run)(struct objm_job *job, struct objm_qsbr_reader *r);
 };
@@ -68,6 +70,18 @@ unsigned objm_pool_threads(const struct objm_pool *p);
 
 /* Jobs waiting in the request lane. */
 size_t objm_pool_queued(struct objm_pool *p);
+
+struct objm_pool_counts {
+        unsigned threads, busy;       /* busy: in a job */
+        size_t requests, cold, background; /* waiting */
+        uint64_t jobs;                /* that have been run */
+        uint64_t work_ns;             /* time of all threads in jobs */
+        uint64_t full;                /* refused, OBJM_POOL_FULL */
+        struct objm_tally wait;       /* ns in the lanes other than the background */
+};
+
+/* Any thread. */
+void objm_pool_count(struct objm_pool *p, struct objm_pool_counts *ret);
 
 /* Refuses further jobs, runs all that wait, joins. Idempotent. */
 void objm_pool_stop(struct objm_pool *p);

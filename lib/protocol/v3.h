@@ -59,10 +59,18 @@ enum objm_v3_op {
         OBJM_V3_OP_RING_ATTACH = 4,   /* extra bytes and body: protocol/ring.h */
         OBJM_V3_OP_RING_DOORBELL = 5, /* in responses only, unasked: look at the ring */
         /* 16.. content and names: PUT, COMMIT, DELETE, LIST, WATCH */
-        /* 64.. control, for administrators; without URI, extra or mode */
-        OBJM_V3_OP_STATS = 64,  /* the body is JSON text */
+        /* 64.. control, for administrators; without URI or extra; STATS has a mode */
+        OBJM_V3_OP_STATS = 64,  /* the body is text; the mode says of which form */
         OBJM_V3_OP_RELOAD = 65, /* answered when it is done; of one that failed the metadata say why */
         OBJM_V3_OP_DRAIN = 66,  /* answered when it begins */
+};
+
+/* The mode of STATS. Of others than these, the first is meant. */
+enum objm_v3_stats {
+        OBJM_V3_STATS_JSON = 0,
+        OBJM_V3_STATS_CLIENTS = 'c', /* JSON, with each connection */
+        OBJM_V3_STATS_TEXT = 'm',    /* OpenMetrics */
+        OBJM_V3_STATS_TEXT_CLIENTS = 'M',
 };
 
 enum objm_v3_request_flag {

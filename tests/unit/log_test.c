@@ -299,6 +299,7 @@ static void refusals_are_limited_by_kind(void **state)
         for (int i = 0; i < 1000; i++)
                 log_refused(LOG_REFUSED_UID_REQUESTS, 77, "too many requests a second");
         text = written();
+        assert_int_equal(log_refused_count(LOG_REFUSED_UID_REQUESTS), 1000);
         assert_in_range(lines_in(text), LOG_LIMIT_BURST, 2 * LOG_LIMIT_BURST);
         assert_memory_equal(text, "objmapperd: uid 77: too many requests a second\n", 46);
         for (unsigned kind = 0; kind < LOG_N_REFUSALS; kind++)

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: MIT
+"""What the daemon counts, compared with a log of what was asked and answered."""
+import collections
+import contextlib
+import json
+import os
+import random
+import re
+
+import daemon as d
+import omclient
+import omproto as p
+import omudp
+import openmetrics
+
+MODES = {p.FD: "fd", p.COPY: "copy", p.SPLICE: "splice", p.INLINE: "inline", p.AUTO: "auto"}
+STATUSES = {p.OK: "ok", p.NOT_FOUND: "not_found", p.INVALID: "invalid_request", p.INVALID_MODE: "invalid_mode",
+            p.URI_TOO_LONG: "uri_too_long", p.UNSUPPORTED: "unsupported", p.DENIED: "denied",
+            p.UNAVAILABLE: "unavailable", p.PROTOCOL: "protocol_error", p.CAPABILITY: "capability_missing"}
+
+
+class Log:
+    """What clients saw: answers by (transport, mode, status), the bytes that came and the sizes of what was given."""
+
+    def __init__(self):
+        self.requests, self.bytes, self.sizes = collections.Counter(), collections.Counter(), []
+
+    def note(self, transport, mode, status, body=b"", size=None):
+        self.requests[transport, mode, STATUSES[status]] += 1
+        self.bytes[transport, mode] += len(body)
+        if size is not None:
+            self.sizes.append(size)
+
+
+def mode_of(op, asked, got):
+    if op != p.GET:
+        return {p.STAT: "stat", p.PING: "ping"}.get(op, "other")
+    return MODES.get(got or asked, "other")
+
+
+def unlike_control(counts):
+    """The readings themselves are control operations."""
+    return collections.Counter({k: n for k, n in counts.items() if n and "control" not in k})
+
+
+def settled(daemon):
+    """A reading that no request of an earlier client is missing from: two in a row are the same."""
+    last = [None]
+
+    def still():
+        found = openmetrics.numbers(daemon)
+        counts = unlike_control(openmetrics.counter(found, "objmapper_requests_total"))
+        same, last[0] = counts == last[0], counts
+        return found if same else None
+
+    return d.wait_until(still)
+
+
+def compare(daemon, before, log):
+    """Waits until the daemon has counted everything, and looks once more: it has not counted anything else."""
+
+    def difference():
+        now = openmetrics.numbers(daemon)
+        was, found = (openmetrics.counter(x, "objmapper_requests_total") for x in (before, now))
+        found.subtract(was)
+        return now, unlike_control(found)
+
+    d.wait_until(lambda: difference()[1] == log.requests, seconds=d.PATIENCE / 2,
+                 message=lambda: f"counted {difference()[1]}, answered {log.requests}")
+    now, found = difference()
+    assert found == log.requests
+    check_the_rest(before, now, log)
+
+
+def check_the_rest(before, now, log):
+    sent = openmetrics.counter(now, "objmapper_body_bytes_total")
+    sent.subtract(openmetrics.counter(before, "objmapper_body_bytes_total"))
+    assert unlike_control(sent) == unlike_control(log.bytes)
+    by_class, was = collections.Counter(), before["objmapper_request_duration_seconds"]
+    for key, n in log.requests.items():
+        by_class[key[:2]] += n
+    for key, n in by_class.items():
+        latency = now["objmapper_request_duration_seconds"][key]
+        assert latency["count"] - was.get(key, {"count": 0})["count"] == n
+        assert 0 < latency["p50"] <= latency["p99"] <= latency["p999"] and 0 < latency["sum"]
+    sizes, were = (x["objmapper_object_size_bytes"][()] for x in (now, before))
+    assert sizes["count"] - were["count"] == len(log.sizes) and sizes["sum"] - were["sum"] == sum(log.sizes)
+
+
+def make_odd(tree):
+    os.symlink("a.txt", tree.path / "link")
+    (tree.path / "middle").write_bytes(b"m" * 50000)
+    tree.files["/middle"] = b"m" * 50000
+
+
+URIS = ["/a.txt", "/empty", "/sub/b.bin", "/big", "/middle", "/many/7", "/none", "/none", "/sub", "/link", "/a//b",
+        "/" + "x" * 300]
+CONFIG = "limits = { uri_length = 256; };\n"
+
+
+def one_of_each_v3(log, transport, client, pick):
+    """Every mode with every kind of URI, pipelined, in a random order."""
+    requests = [(op, mode, uri) for uri in URIS for op, mode in
+                [(p.GET, m) for m in (p.FD, p.COPY, p.SPLICE, p.AUTO)] + [(p.STAT, 0)]]
+    requests += [(p.PING, 0, "")] * 5 + [(p.GET, 0x7A, "/a.txt"), (99, 0, "/a.txt")]
+    pick.shuffle(requests)
+    client.send(b"".join(p.request_encode(p.Request(op, mode, id=i, uri=uri.encode(), inline_limit=8192))
+                         for i, (op, mode, uri) in enumerate(requests)))
+    for _ in requests:
+        r = client.reply()
+        op, mode, _ = requests[r.id]
+        log.note(transport, mode_of(op, mode, r.mode), r.status, r.body, r.size if op == p.GET and r.mode else None)
+        r.close()
+
+
+def conditional_v3(log, transport, client):
+    r = client.get("/a.txt", mode=p.AUTO)
+    log.note(transport, mode_of(p.GET, p.AUTO, r.mode), r.status, r.body, r.size)
+    r.close()
+    r = client.get("/a.txt", mode=p.AUTO, if_version=r.version, flags=p.IF_VERSION)
+    assert r.flags & p.NOT_MODIFIED and r.fd < 0 and not r.body
+    log.note(transport, "auto", r.status)
+
+
+def one_of_each_v1(log, transport, client, files):
+    requests = [(uri, mode) for uri in URIS for mode in (p.FD, p.COPY, p.SPLICE)]
+    client.ask_each(requests)
+    for uri, mode in requests:
+        r = client.reply()
+        found = r.status == p.OK
+        log.note(transport, MODES.get(mode, "other"), r.status, r.body, len(files[uri]) if found else None)
+        r.close()
+
+
+def ask_all(daemon, address, transport, log, files, seed):
+    with omclient.V3(address, hello=p.Hello(capabilities=p.BODIES, inline_limit=8192)) as c:
+        for _ in range(3):
+            one_of_each_v3(log, transport, c, seed)
+        conditional_v3(log, transport, c)
+    with omclient.V1(address) as c:
+        one_of_each_v1(log, transport, c, files)
+    for last in (b"\x31\xff\xff", b"\x39\x00\x01/"):  # a URI that is too long, an unknown mode
+        with omclient.V1(address) as c:
+            c.send(last)
+            log.note(transport, "other", c.reply().status)
+
+
+def test_counts_of_streams(start, tree, model):
+    """Every mode over both kinds of stream, with every status that a client can cause."""
+    make_odd(tree)
+    daemon = start({"/": tree.path}, "--concurrency-model", model, config=CONFIG, tcp="127.0.0.1")
+    before, log = settled(daemon), Log()
+    ask_all(daemon, daemon.socket, "unix", log, tree.files, random.Random(1))
+    ask_all(daemon, daemon.address, "tcp", log, tree.files, random.Random(2))
+    assert {s for _, _, s in log.requests} >= {"ok", "not_found", "invalid_request", "invalid_mode", "uri_too_long",
+                                               "unsupported", "denied"}
+    compare(daemon, before, log)
+
+
+def test_counts_of_datagrams(start, tree):
+    make_odd(tree)
+    daemon = start({"/": tree.path}, config=CONFIG, udp=["127.0.0.1"])
+    before, log = settled(daemon), Log()
+    with omudp.Udp(daemon.udp[0]) as u:
+        for cookie in (0, u.cookie()):
+            for uri in URIS:
+                for op, mode in [(p.GET, p.COPY), (p.STAT, 0), (p.PING, 0)]:
+                    r = u.ask(uri, op=op, mode=mode, cookie=cookie)
+                    given = op == p.GET and r.status == p.OK
+                    content = tree.files[uri] if given else b""
+                    log.note("udp", mode_of(op, mode, 0), r.status, content, len(content) if given else None)
+        log.note("udp", "ping", p.OK)  # of cookie()
+        u.send(b"junk")
+        d.wait_until(lambda: openmetrics.counter(openmetrics.numbers(daemon), "objmapper_datagrams_dropped_total")[
+            ("malformed",)] == 1)
+    assert {s for _, _, s in log.requests} >= {"ok", "not_found", "capability_missing", "unsupported"}
+    compare(daemon, before, log)
+
+
+def unless_refused(refused, act):
+    """What act() returns, or None and a note of it: a connection that has ended may still be counted."""
+    try:
+        return act()
+    except (p.Bad, omclient.Closed):
+        refused.append(1)
+
+
+def test_connections(start, tree):
+    """Open, ever, refused, and what each of them did."""
+    daemon = start({"/": tree.path}, config="concurrency = { max_connections = 4; };\n")
+    before, refused = settled(daemon), []
+    refusals_before = len(refused)
+    with contextlib.ExitStack() as stack:
+        for i in range(3):
+            c = stack.enter_context(d.wait_until(lambda: unless_refused(refused, lambda: daemon.connect(3))))
+            for _ in range(i + 1):
+                assert c.get("/sub/b.bin", mode=p.COPY).status == p.OK
+
+        def report():
+            text = unless_refused(refused, lambda: openmetrics.read(daemon, ord("c")))
+            found = text and json.loads(text)
+            return found if found and len(found["clients"]) == 4 else None
+
+        found = d.wait_until(report)
+        assert found["metrics"]["objmapper_connections_open"][0]["value"] == 4
+        seen = {c["requests"]: c for c in found["clients"]}
+        for n in (1, 2, 3):
+            assert seen[n]["bytes"] == n * 4096 and seen[n]["transport"] == "unix" and seen[n]["uid"] == os.getuid()
+            assert 0 <= seen[n]["idle_s"] <= seen[n]["open_s"] and seen[n]["waits"] == "request"
+        with d.wait_until(lambda: unless_refused(refused, lambda: daemon.connect(3))):
+            count = len(refused)
+            d.wait_until(lambda: unless_refused(refused, lambda: daemon.connect(3)) or True)
+            assert len(refused) == count + 1
+
+    def ended():
+        later = unless_refused(refused, lambda: openmetrics.numbers(daemon))
+        return later if later and later["objmapper_connections_open"][("unix",)]["value"] == 1 else None
+
+    now = d.wait_until(ended)
+    was, done = (x["objmapper_connection_requests"][()] for x in (before, now))
+    assert done["count"] - was["count"] >= 5 and done["sum"] - was["sum"] >= 6
+    assert since(before, now, "objmapper_refused_total", ("connections",)) == len(refused) - refusals_before
+
+
+def since(before, now, name, key):
+    return now[name][key]["value"] - before[name][key]["value"]
+
+
+def test_text_is_openmetrics(start, tree):
+    """Parsed by its rules; the same numbers as the JSON; nothing that is not in the manual, and the reverse."""
+    daemon = start({"/": tree.path}, tcp="127.0.0.1")
+    with omclient.V3(daemon.socket) as c:
+        for mode in (p.FD, p.COPY, p.SPLICE, p.AUTO):
+            c.get("/sub/b.bin", mode=mode).close()
+    settled(daemon)
+    text = openmetrics.parse(openmetrics.read(daemon, ord("m")))
+    found = openmetrics.numbers(daemon)
+    names = {name + ("_total" if family.kind == "counter" else "") for name, family in text.items()}
+    assert names == set(found)
+    for mode in ("fd", "copy", "splice"):
+        key = ("transport", "unix"), ("mode", mode)
+        n = found["objmapper_requests_total"]["unix", mode, "ok"]["value"]
+        assert text["objmapper_requests"].samples["_total", (*key, ("status", "ok"))] == n
+        assert text["objmapper_request_duration_seconds"].samples["_count", key] == n
+    with_clients = openmetrics.parse(openmetrics.read(daemon, ord("M")))
+    assert set(with_clients) - set(text) == {f"objmapper_client_{x}" for x in (
+        "requests", "body_bytes", "open_seconds", "idle_seconds")}
+    page = (d.ROOT / "man/objmapperd.8").read_text()
+    listed = set(re.findall(r"^\.It Li (objmapper_\w+)", page, re.M))
+    assert listed == names | set(with_clients) - set(text)
+
+
+def test_workers_and_pool(start, tree):
+    """Every thread is somewhere; a cold open and a large body go by the pool and back."""
+    daemon = start({"/": tree.path}, "--pool-size", "3", "--copy-pool-size", "2", config="index = { scan = false; };\n")
+    before = settled(daemon)
+    with daemon.connect(3) as c:
+        assert len(c.get("/big", mode=p.COPY).body) == 1 << 20
+    now = settled(daemon)
+    assert sum(s["value"] for s in now["objmapper_workers"].values()) == 3
+    assert sum(s["value"] for s in now["objmapper_pool_threads"].values()) == 2
+    assert since(before, now, "objmapper_pool_jobs_total", ()) >= 1
+    assert since(before, now, "objmapper_pool_work_seconds_total", ()) > 0
+    assert since(before, now, "objmapper_index_misses_total", ()) == 1
+    assert now["objmapper_handover_seconds"][()]["count"] > before["objmapper_handover_seconds"][()]["count"]
+    assert sum(s["value"] for s in now["objmapper_worker_seconds_total"].values()) > 0
