@@ -57,6 +57,11 @@ $(B)/fault.so: tests/fault/fault.c
 $(B)/fault-client: $(O)/tests/fault/client.o $(B)/libobjmapper.a
 	$(CC) -pie $(ALL_LDFLAGS) -o $@ $^
 
+# Clients that misuse the ring; it shares no code with what it attacks.
+$(B)/ring-zoo: tests/zoo/ring_zoo.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -D_GNU_SOURCE -O1 -g -Wall -Wextra -pthread -o $@ $<
+
 # The ring's way of going to sleep, and the same with either of its two fences left out.
 wakes: $(B)/wake/ring_wake_0 $(B)/wake/ring_wake_1 $(B)/wake/ring_wake_2
 
