@@ -23,7 +23,7 @@ static bool in_groups(const struct config_ids *gids, const struct objm_peer *pee
 
 bool access_is_admin(const struct config *config, const struct objm_peer *peer)
 {
-        if (peer->remote)
+        if (peer->remote || peer->uid == OBJM_UID_UNMAPPED)
                 return false;
         return peer->uid == 0 || peer->uid == geteuid() || in_groups(&config->admin_gids, peer);
 }

@@ -7,7 +7,10 @@
 #include "base/peer.h"
 #include "objmapperd/config.h"
 
-/* True for root, the daemon's own user and members of control.admin_gids, on this machine and known to it. */
+/*
+ * True for root, the daemon's own user and members of control.admin_gids. Never for who has no uid here: remote peers,
+ * and those of other user namespaces.
+ */
 bool access_is_admin(const struct config *config, const struct objm_peer *peer);
 
 #endif

@@ -55,6 +55,7 @@ struct config {
         uint64_t idle_ns, request_ns, drain_ns; /* 0: no limit */
 
         struct objm_export_config *exports; /* strings and lists owned */
+        char **export_origin; /* of each export, as config_listen.origin */
         size_t n_exports;
         bool scan, watch;
 

@@ -18,10 +18,16 @@ int config_add_listen(struct config *c, struct config_listen **ret)
 int config_add_export(struct config *c, struct objm_export_config **ret)
 {
         struct objm_export_config *p = reallocarray(c->exports, c->n_exports + 1, sizeof(*p));
+        char **origin;
 
         if (!p)
                 return -ENOMEM;
         c->exports = p;
+        origin = reallocarray(c->export_origin, c->n_exports + 1, sizeof(*origin));
+        if (!origin)
+                return -ENOMEM;
+        c->export_origin = origin;
+        origin[c->n_exports] = NULL;
         p[c->n_exports] = (struct objm_export_config){0};
         *ret = &p[c->n_exports++];
         return 0;
@@ -43,12 +49,15 @@ void config_clear_listen(struct config *c)
 void config_clear_exports(struct config *c)
 {
         for (size_t i = 0; i < c->n_exports; i++) {
+                free(c->export_origin[i]);
                 free((char *)c->exports[i].prefix);
                 free((char *)c->exports[i].path);
                 free((uid_t *)c->exports[i].allow_uids);
                 free((gid_t *)c->exports[i].allow_gids);
         }
         free(c->exports);
+        free(c->export_origin);
         c->exports = NULL;
+        c->export_origin = NULL;
         c->n_exports = 0;
 }

@@ -210,21 +210,29 @@ static bool same_place(const struct config_listen *a, const struct config_listen
                objm_inet_parse(config_listen_address(b), b->port, &y) == 0 && objm_inet_same(&x, &y);
 }
 
+/* "FILE:LINE" */
+static int place_of(const struct config_reader *r, const config_setting_t *group, char **ret)
+{
+        const char *file = config_setting_source_file(group);
+
+        if (asprintf(ret, "%s:%u", file ? file : r->path, (unsigned)config_setting_source_line(group)) >= 0)
+                return 0;
+        *ret = NULL;
+        return -ENOMEM;
+}
+
 static int check_listen(struct config_reader *r, const config_setting_t *group)
 {
         struct config *c = r->config;
         struct config_listen *l = &c->listen[c->n_listen - 1];
-        const char *file = config_setting_source_file(group);
         int e = check_kind(r, group, l);
 
         if (e == 0)
                 e = check_single(r, group, l);
+        if (e == 0)
+                e = place_of(r, group, &l->origin);
         if (e < 0)
                 return e;
-        if (asprintf(&l->origin, "%s:%u", file ? file : r->path, (unsigned)config_setting_source_line(group)) < 0) {
-                l->origin = NULL;
-                return -ENOMEM;
-        }
         for (size_t i = 0; i + 1 < c->n_listen; i++) {
                 if (same_place(&c->listen[i], l))
                         return config_reader_fail(r, group, "listens on %s a second time",
@@ -369,7 +377,9 @@ int config_entries_exports(struct config_reader *r, const config_setting_t *list
                 e = config_add_export(r->config, &x);
                 if (e < 0)
                         return e;
-                e = read_entry(r, group, export_keys, objm_array_len(export_keys), x);
+                e = place_of(r, group, &r->config->export_origin[r->config->n_exports - 1]);
+                if (e == 0)
+                        e = read_entry(r, group, export_keys, objm_array_len(export_keys), x);
                 for (size_t j = 0; e == 0 && j + 1 < r->config->n_exports; j++) {
                         if (strcmp(r->config->exports[j].prefix, x->prefix) == 0)
                                 e = config_reader_fail(r, group, "exports %s a second time", x->prefix);

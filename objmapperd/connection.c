@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-/* Who is there, and whether it may have one more. */
+/* Who is there, and whether it may have one more. Its groups, too: lists that they are for may come with a reload. */
 static int identify(struct server *s, struct connection *c, int fd)
 {
         int r = 0;
@@ -21,7 +21,7 @@ static int identify(struct server *s, struct connection *c, int fd)
         if (c->tcp)
                 c->peer = (struct objm_peer){.remote = true, .uid = (uid_t)-1, .gid = (gid_t)-1};
         else
-                r = objm_unix_peer(fd, objm_store_wants_groups(server_snapshot(s)->store), &c->peer);
+                r = objm_unix_peer(fd, true, &c->peer);
         if (r < 0)
                 return r;
         r = allowance_open(s, &c->peer, CONNECTION_SNDBUF, &c->allowance);

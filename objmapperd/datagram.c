@@ -2,6 +2,7 @@
 #include "objmapperd/datagram.h"
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "concurrency/loop.h"
 #include "objmapperd/cookie.h"
 #include "objmapperd/datagram_reply.h"
@@ -9,20 +10,17 @@
 #include "objmapperd/log_limit.h"
 #include "objmapperd/pulse.h"
 #include "objmapperd/quota.h"
+#include "objmapperd/socket_set.h"
 #include "transport/udp.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #define PAUSE_NS 10000000L
-
-struct datagram_socket {
-        struct objm_source source;
-        struct datagram *service;
-};
 
 struct datagram {
         struct server *server;
@@ -42,8 +40,7 @@ struct datagram {
 
         struct objm_udp_batch in, out;
         struct metrics_record pending[OBJM_UDP_BATCH]; /* of the replies in `out` */
-        size_t n_sockets;
-        struct datagram_socket sockets[];
+        struct socket_set sockets;
 };
 
 /* Whoever sends a datagram. */
@@ -56,7 +53,7 @@ static struct log_limit failure_limit = LOG_LIMIT_INIT;
 struct cold {
         struct objm_job job;
         struct datagram *service;
-        int sock; /* borrowed: closed after the pool has stopped */
+        int sock; /* owned, a duplicate: a reload may close the other one */
         struct datagram_ask ask;
         uint64_t received; /* ns */
         struct objm_udp_datagram reply;
@@ -86,6 +83,7 @@ static void run_cold(struct objm_job *job, struct objm_qsbr_reader *reader)
         c->reply.len = datagram_put(&c->ask, &r, false, c->reply.data);
         count_cold(c, &r, objm_udp_send_one(c->sock, &c->reply));
         objm_qsbr_online(reader);
+        objm_fd_close(c->sock);
         free(c);
         atomic_fetch_sub_explicit(&d->n_cold, 1, memory_order_relaxed);
 }
@@ -102,7 +100,11 @@ static bool start_cold(struct datagram *d, int sock, const struct objm_inet *pee
                 return false;
         c->job = (struct objm_job){.run = run_cold};
         c->service = d;
-        c->sock = sock;
+        c->sock = fcntl(sock, F_DUPFD_CLOEXEC, 0);
+        if (c->sock < 0) {
+                free(c);
+                return false;
+        }
         c->ask = *a;
         c->received = d->received;
         c->reply.peer = *peer;
@@ -113,6 +115,7 @@ static bool start_cold(struct datagram *d, int sock, const struct objm_inet *pee
         if (objm_pool_submit(d->server->pool, &c->job, OBJM_LANE_COLD) == 0)
                 return true;
         atomic_fetch_sub_explicit(&d->n_cold, 1, memory_order_relaxed);
+        objm_fd_close(c->sock);
         free(c);
         return false;
 }
@@ -182,7 +185,7 @@ static void pause_after(int error)
 
 static void on_events(struct objm_source *source, uint32_t events)
 {
-        struct datagram *d = objm_container_of(source, struct datagram_socket, source)->service;
+        struct datagram *d = objm_container_of(source, struct set_socket, source)->set->owner;
         int r = objm_udp_recv(source->fd, &d->in);
         size_t sent;
 
@@ -228,7 +231,7 @@ static void *thread_main(void *arg)
 
 /* ---- from the main thread ---- */
 
-static int prepare(struct datagram *d, const int *fds)
+static int prepare(struct datagram *d)
 {
         int r = objm_siphash_key_init(&d->key);
 
@@ -238,26 +241,33 @@ static int prepare(struct datagram *d, const int *fds)
         if (r == 0)
                 r = quota_init(&d->quota[true], (struct quota_rate)DATAGRAM_KNOWN_NETWORK,
                                (struct quota_rate)DATAGRAM_KNOWN_TOTAL);
-        for (size_t i = 0; r == 0 && i < d->n_sockets; i++) {
-                struct datagram_socket *s = &d->sockets[i];
-
-                *s = (struct datagram_socket){.service = d, .source = {.fd = fds[i], .events = EPOLLIN,
-                                                                       .on_events = on_events}};
-                r = objm_loop_add(&d->loop, &s->source);
-        }
         return r;
 }
 
-int datagram_start(struct server *s, const int *fds, size_t n, struct datagram **ret)
+int datagram_add(struct datagram *d, const struct listening *socket)
 {
-        size_t size = sizeof(struct datagram) + n * sizeof(struct datagram_socket) + OBJM_CACHE_LINE - 1;
-        struct datagram *d = aligned_alloc(OBJM_CACHE_LINE, size & ~(size_t)(OBJM_CACHE_LINE - 1));
+        return socket_set_add(&d->sockets, socket);
+}
+
+int datagram_go(struct datagram *d)
+{
+        return socket_set_go(&d->sockets);
+}
+
+void datagram_remove(struct datagram *d, const struct listening *socket)
+{
+        socket_set_remove(&d->sockets, socket, NULL);
+}
+
+int datagram_start(struct server *s, struct datagram **ret)
+{
+        struct datagram *d = aligned_alloc(OBJM_CACHE_LINE, sizeof(*d));
         int r;
 
         if (!d)
                 return -ENOMEM;
         memset(d, 0, offsetof(struct datagram, in)); /* not the buffers: pages that are not used cost nothing */
-        d->n_sockets = n;
+        socket_set_init(&d->sockets, &d->loop, on_events, d);
         d->server = s;
         d->stop_mail.deliver = on_stop;
         d->metrics = metrics_begin(&s->metrics);
@@ -266,7 +276,7 @@ int datagram_start(struct server *s, const int *fds, size_t n, struct datagram *
                 free(d);
                 return r;
         }
-        r = prepare(d, fds);
+        r = prepare(d);
         if (r == 0)
                 r = -pthread_create(&d->thread, NULL, thread_main, d);
         if (r < 0) {
@@ -312,6 +322,7 @@ void datagram_free(struct datagram *d)
         if (!d)
                 return;
         log_counts(d);
+        socket_set_deinit(&d->sockets);
         objm_loop_deinit(&d->loop);
         free(d);
 }

@@ -23,8 +23,13 @@ struct datagram;
 
 #define DATAGRAM_COLD_MAX 16
 
-/* Serves the @n sockets of @fds, which stay the caller's, until free(). 0 or negative errno. */
-int datagram_start(struct server *s, const int *fds, size_t n, struct datagram **ret) objm_must_check;
+/* Starts the thread, without a socket. 0 or negative errno. */
+int datagram_start(struct server *s, struct datagram **ret) objm_must_check;
+
+/* As those of listener.h; a socket that is removed is not read any more: what waits in it is lost. */
+int datagram_add(struct datagram *d, const struct listening *socket) objm_must_check;
+int datagram_go(struct datagram *d) objm_must_check;
+void datagram_remove(struct datagram *d, const struct listening *socket);
 
 /* See server_ask(). NULL is fine. */
 void datagram_ask(struct datagram *d, struct pulse *p);

@@ -9,7 +9,7 @@
 #include "objmapperd/log_limit.h"
 #include "objmapperd/log_refused.h"
 #include "objmapperd/pulse.h"
-#include "objmapperd/sockets.h"
+#include "objmapperd/socket_set.h"
 #include "protocol/v1.h"
 #include "transport/tcp.h"
 #include "transport/unix.h"
@@ -23,12 +23,6 @@
 #define PAUSE_MS         50
 #define ACCEPTS_PER_TURN 64
 
-struct socket_source {
-        struct objm_source source;
-        enum config_transport transport;
-        struct listener *listener;
-};
-
 struct listener {
         struct server *server;
         struct objm_loop loop;
@@ -38,8 +32,7 @@ struct listener {
         pthread_t thread;
         bool stopping;
         uint64_t paused_until; /* ns; 0: accepting */
-        size_t n_sockets;
-        struct socket_source sockets[];
+        struct socket_set sockets;
 };
 
 static struct log_limit resource_limit = LOG_LIMIT_INIT;
@@ -139,27 +132,18 @@ static void admit(struct server *s, int fd, enum config_transport transport)
         server_count_out(s);
 }
 
-static int watch_all(struct listener *l, uint32_t events)
-{
-        int r = 0;
-
-        for (size_t i = 0; r == 0 && i < l->n_sockets; i++)
-                r = objm_loop_set(&l->loop, &l->sockets[i].source, events);
-        return r;
-}
-
 /* Where even that needs memory that is not there, the thread itself pauses. */
 static void pause_all(struct listener *l, int error)
 {
         log_limited(&resource_limit, LOG_WARNING, "cannot accept: %s", strerror(-error));
         l->paused_until = objm_clock_ns() + PAUSE_MS * OBJM_NS_PER_MS;
-        if (watch_all(l, 0) < 0)
+        if (socket_set_watch(&l->sockets, 0) < 0)
                 nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * (long)OBJM_NS_PER_MS}, NULL);
 }
 
 static void resume_all(struct listener *l)
 {
-        int r = watch_all(l, EPOLLIN);
+        int r = socket_set_watch(&l->sockets, EPOLLIN);
 
         l->paused_until = 0;
         if (r < 0)
@@ -171,7 +155,7 @@ static bool is_shortage(int r)
         return r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ENOBUFS;
 }
 
-static int accept_one(const struct socket_source *s, int *ret_fd)
+static int accept_one(const struct set_socket *s, int *ret_fd)
 {
         if (s->transport == CONFIG_TRANSPORT_TCP)
                 return objm_tcp_accept(s->source.fd, ret_fd);
@@ -180,18 +164,19 @@ static int accept_one(const struct socket_source *s, int *ret_fd)
 
 static void on_events(struct objm_source *source, uint32_t events)
 {
-        struct socket_source *s = objm_container_of(source, struct socket_source, source);
+        struct set_socket *s = objm_container_of(source, struct set_socket, source);
+        struct listener *l = s->set->owner;
 
         for (unsigned i = 0; i < ACCEPTS_PER_TURN; i++) {
                 int fd, r = accept_one(s, &fd);
 
                 if (r == 0)
-                        admit(s->listener->server, fd, s->transport);
+                        admit(l->server, fd, s->transport);
                 else if (r == -EAGAIN)
                         return;
                 else if (is_shortage(r)) {
-                        objm_kept_squeeze(&s->listener->server->kept);
-                        pause_all(s->listener, r);
+                        objm_kept_squeeze(&l->server->kept);
+                        pause_all(l, r);
                         return;
                 }
         }
@@ -230,46 +215,57 @@ static void on_stop(struct objm_mail *m)
         objm_container_of(m, struct listener, stop_mail)->stopping = true;
 }
 
-static int add_sockets(struct listener *l, const struct listening *sockets)
+/* What has connected by now is served; to TCP more may go on to come. */
+static void accept_waiting(struct set_socket *s)
 {
-        for (size_t i = 0; i < l->n_sockets; i++) {
-                struct socket_source *s = &l->sockets[i];
-                int r;
+        struct listener *l = s->set->owner;
+        int fd;
 
-                *s = (struct socket_source){
-                        .listener = l, .transport = sockets[i].transport,
-                        .source = {.fd = sockets[i].fd, .events = EPOLLIN, .on_events = on_events}};
-                r = objm_loop_add(&l->loop, &s->source);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+        for (unsigned i = 0; i < SOMAXCONN && accept_one(s, &fd) == 0; i++)
+                admit(l->server, fd, s->transport);
 }
 
-int listener_start(struct server *s, const struct listening *sockets, size_t n, struct listener **ret)
+int listener_add(struct listener *l, const struct listening *socket)
 {
-        size_t size = (sizeof(struct listener) + n * sizeof(struct socket_source) + OBJM_CACHE_LINE - 1) &
-                      ~(size_t)(OBJM_CACHE_LINE - 1);
-        struct listener *l = aligned_alloc(OBJM_CACHE_LINE, size);
+        return socket_set_add(&l->sockets, socket);
+}
+
+int listener_go(struct listener *l)
+{
+        return socket_set_go(&l->sockets);
+}
+
+void listener_remove(struct listener *l, const struct listening *socket)
+{
+        socket_set_remove(&l->sockets, socket, accept_waiting);
+}
+
+static void listener_free(struct listener *l)
+{
+        socket_set_deinit(&l->sockets);
+        objm_loop_deinit(&l->loop);
+        free(l);
+}
+
+int listener_start(struct server *s, struct listener **ret)
+{
+        struct listener *l = aligned_alloc(OBJM_CACHE_LINE, sizeof(*l));
         int r;
 
         if (!l)
                 return -ENOMEM;
-        memset(l, 0, size);
+        memset(l, 0, sizeof(*l));
         l->server = s;
-        l->n_sockets = n;
         l->stop_mail.deliver = on_stop;
+        socket_set_init(&l->sockets, &l->loop, on_events, l);
         r = objm_loop_init(&l->loop);
         if (r < 0) {
                 free(l);
                 return r;
         }
-        r = add_sockets(l, sockets);
-        if (r == 0)
-                r = -pthread_create(&l->thread, NULL, thread_main, l);
+        r = -pthread_create(&l->thread, NULL, thread_main, l);
         if (r < 0) {
-                objm_loop_deinit(&l->loop);
-                free(l);
+                listener_free(l);
                 return r;
         }
         pthread_setname_np(l->thread, "objm-accept");
@@ -288,6 +284,5 @@ void listener_stop(struct listener *l)
                 return;
         objm_loop_post(&l->loop, &l->stop_mail);
         pthread_join(l->thread, NULL);
-        objm_loop_deinit(&l->loop);
-        free(l);
+        listener_free(l);
 }

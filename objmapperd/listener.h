@@ -9,8 +9,17 @@
 
 struct listener;
 
-/* Starts the thread. The sockets stay the caller's. 0 or negative errno. */
-int listener_start(struct server *s, const struct listening *sockets, size_t n, struct listener **ret) objm_must_check;
+/* Starts the thread, without a socket. 0 or negative errno. */
+int listener_start(struct server *s, struct listener **ret) objm_must_check;
+
+/*
+ * The main thread, and done when they return. The socket stays the caller's. add() does not accept from it before
+ * go(); remove() first accepts what has connected, then the socket is not used any more. 0 or
+ * negative errno.
+ */
+int listener_add(struct listener *l, const struct listening *socket) objm_must_check;
+int listener_go(struct listener *l) objm_must_check;
+void listener_remove(struct listener *l, const struct listening *socket);
 
 /* See server_ask(). */
 void listener_ask(struct listener *l, struct pulse *p);

@@ -9,9 +9,7 @@
 #include "objmapperd/config.h"
 #include "objmapperd/log.h"
 #include "objmapperd/manager.h"
-#include "objmapperd/server.h"
-#include "objmapperd/sockets.h"
-#include "objmapperd/watch.h"
+#include "objmapperd/reload.h"
 #include "protocol/v3.h"
 
 #include <errno.h>
@@ -36,21 +34,6 @@ struct daemon {
         bool ending; /* to drain; while draining: at once */
 };
 
-/* Says in the log and in @err what an attempt to use @config came to. */
-static void explain(const struct config *config, size_t bad, int r, struct config_error *err)
-{
-        struct log_about about = {0};
-
-        if (bad < config->n_exports) {
-                about = (struct log_about){.message = LOG_MESSAGE_EXPORT, .export = config->exports[bad].prefix};
-                snprintf(err->text, sizeof(err->text), "export %s: %s: %s", about.export, config->exports[bad].path,
-                         strerror(-r));
-        } else {
-                snprintf(err->text, sizeof(err->text), "%s", strerror(-r));
-        }
-        log_about_text(LOG_ERR, &about, err->text);
-}
-
 static struct objm_store *current_store(struct daemon *d)
 {
         return atomic_load_explicit(&d->server->snapshot, memory_order_relaxed)->store;
@@ -61,46 +44,20 @@ static void say(int priority, enum log_message message, const char *text)
         log_about_text(priority, &(struct log_about){.message = message}, text);
 }
 
-static int use_config(struct daemon *d, struct config *config, struct config_error *err)
-{
-        size_t bad = SIZE_MAX;
-        int r;
-
-        watch_set(&d->watch, NULL);
-        r = server_reload(d->server, config, &bad);
-        if (r < 0) {
-                explain(config, bad, r, err);
-                config_free(config);
-        } else {
-                log_set_level(config->log_level);
-        }
-        watch_set(&d->watch, current_store(d));
-        return r;
-}
-
-static int load_and_use(struct daemon *d, struct config_error *err)
-{
-        struct config *config;
-        int r = config_load(d->options, &config, err);
-
-        if (r < 0)
-                log_line(LOG_ERR, "%s", err->text);
-        else
-                r = use_config(d, config, err);
-        return r == 0 || r == -ENOMEM ? r : -EINVAL;
-}
-
 static int refuse(struct config_error *err, const char *text)
 {
         snprintf(err->text, sizeof(err->text), "%s", text);
         return -EBUSY;
 }
 
-/* The old configuration stays unless all of the new one holds. */
-static int reload(struct daemon *d, struct config_error *err)
+static int try_to_reload(struct daemon *d, struct config_error *err)
 {
-        int r = d->draining ? refuse(err, "the daemon is draining") : load_and_use(d, err);
+        int r;
 
+        if (d->draining)
+                r = refuse(err, "the daemon is draining");
+        else
+                r = reload(d->options, d->server, &d->sockets, &d->watch, err);
         if (r < 0)
                 say(LOG_ERR, LOG_MESSAGE_NOT_RELOADED, "not reloaded");
         else
@@ -113,7 +70,7 @@ static int notify_and_reload(struct daemon *d, struct config_error *err)
         int r;
 
         manager_reloading();
-        r = reload(d, err);
+        r = try_to_reload(d, err);
         if (d->draining)
                 manager_stopping();
         else
@@ -193,12 +150,18 @@ static int prepare(struct daemon *d)
         return objm_loop_add(&d->loop, &d->signals);
 }
 
-static int serve_datagrams(struct daemon *d)
+static int serve_sockets(struct daemon *d)
 {
-        int r = server_serve_datagrams(d->server, d->sockets.datagrams, d->sockets.n_datagrams);
+        int r = 0;
 
+        for (size_t i = 0; r == 0 && i < d->sockets.n; i++)
+                r = server_add_socket(d->server, d->sockets.item[i]);
+        if (r == 0)
+                r = server_go(d->server);
         if (r < 0)
-                log_line(LOG_ERR, "cannot answer datagrams: %s", strerror(-r));
+                log_line(LOG_ERR, "cannot accept: %s", strerror(-r));
+        for (size_t i = 0; r == 0 && i < d->sockets.n; i++)
+                listening_log(d->sockets.item[i]);
         return r;
 }
 
@@ -216,7 +179,7 @@ static int start(struct daemon *d, struct config *config)
         }
         r = server_new(config, &bad, &d->server);
         if (r < 0) {
-                explain(config, bad, r, &err);
+                reload_explain(config, bad, r, &err);
                 config_free(config);
                 return r;
         }
@@ -228,14 +191,7 @@ static int start(struct daemon *d, struct config *config)
         }
         control_open(&d->server->control, &d->loop, on_control, d);
         watch_set(&d->watch, current_store(d));
-        r = server_listen(d->server, d->sockets.listeners, d->sockets.n);
-        if (r < 0)
-                log_line(LOG_ERR, "cannot accept: %s", strerror(-r));
-        else
-                r = serve_datagrams(d);
-        if (r == 0)
-                sockets_log(&d->sockets);
-        return r;
+        return serve_sockets(d);
 }
 
 static void loop_once(struct daemon *d, int timeout_ms)

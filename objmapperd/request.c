@@ -3,6 +3,7 @@
 
 #include "base/fd.h"
 #include "objmapperd/access.h"
+#include "objmapperd/log_refused.h"
 #include "objmapperd/server.h"
 #include "objmapperd/stats.h"
 #include "protocol/v3.h"
@@ -247,6 +248,13 @@ bool request_is_for_main(const struct request *rq)
         return op && op->run == run_in_main;
 }
 
+static struct reply deny_control(const struct request_context *ctx, const struct request *rq)
+{
+        log_refused(LOG_REFUSED_DENIED, ctx->peer->remote ? LOG_NO_UID : ctx->peer->uid,
+                    "control operation %u denied", rq->op);
+        return request_refuse(rq, OBJM_STATUS_DENIED, NULL);
+}
+
 static int run(const struct request_context *ctx, const struct request *rq, struct reply *ret)
 {
         const struct operation *op = find(rq);
@@ -258,7 +266,7 @@ static int run(const struct request_context *ctx, const struct request *rq, stru
         else if (op->uses_store && rq->uri_len > ctx->snapshot->config->uri_length)
                 *ret = request_refuse(rq, OBJM_STATUS_URI_TOO_LONG, NULL);
         else if (op->control && !access_is_admin(ctx->snapshot->config, ctx->peer))
-                *ret = request_refuse(rq, OBJM_STATUS_DENIED, NULL);
+                *ret = deny_control(ctx, rq);
         else
                 return op->run(ctx, rq, ret);
         return 0;

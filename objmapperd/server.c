@@ -7,6 +7,7 @@
 #include "objmapperd/datagram.h"
 #include "objmapperd/hello.h"
 #include "objmapperd/listener.h"
+#include "objmapperd/listening.h"
 #include "objmapperd/log.h"
 #include "objmapperd/worker.h"
 #include "transport/fdpass.h"
@@ -386,12 +387,34 @@ int server_new(struct config *config, size_t *ret_bad, struct server **ret)
         return 0;
 }
 
-int server_listen(struct server *s, const struct listening *listeners, size_t n)
+static int add_datagrams(struct server *s, const struct listening *socket)
 {
-        return listener_start(s, listeners, n, &s->listener);
+        int r = s->datagram ? 0 : datagram_start(s, &s->datagram);
+
+        return r < 0 ? r : datagram_add(s->datagram, socket);
 }
 
-int server_serve_datagrams(struct server *s, const int *fds, size_t n)
+int server_add_socket(struct server *s, const struct listening *socket)
 {
-        return n ? datagram_start(s, fds, n, &s->datagram) : 0;
+        int r;
+
+        if (socket->transport == CONFIG_TRANSPORT_UDP)
+                return add_datagrams(s, socket);
+        r = s->listener ? 0 : listener_start(s, &s->listener);
+        return r < 0 ? r : listener_add(s->listener, socket);
+}
+
+int server_go(struct server *s)
+{
+        int r = s->listener ? listener_go(s->listener) : 0;
+
+        return r == 0 && s->datagram ? datagram_go(s->datagram) : r;
+}
+
+void server_remove_socket(struct server *s, const struct listening *socket)
+{
+        if (socket->transport == CONFIG_TRANSPORT_UDP)
+                datagram_remove(s->datagram, socket);
+        else
+                listener_remove(s->listener, socket);
 }

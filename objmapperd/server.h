@@ -74,11 +74,13 @@ struct server {
  */
 int server_new(struct config *config, size_t *ret_bad, struct server **ret) objm_must_check;
 
-/* Begins to accept on @n listeners, which stay the caller's. */
-int server_listen(struct server *s, const struct listening *listeners, size_t n) objm_must_check;
-
-/* Begins to answer datagrams on @n sockets, which stay the caller's. None is fine. */
-int server_serve_datagrams(struct server *s, const int *fds, size_t n) objm_must_check;
+/*
+ * The sockets, which stay the caller's: add() prepares for one, go() has all of them accepted from or answered, and
+ * remove() returns when the socket is not used any more; what has connected is served. 0 or negative errno.
+ */
+int server_add_socket(struct server *s, const struct listening *socket) objm_must_check;
+int server_go(struct server *s) objm_must_check;
+void server_remove_socket(struct server *s, const struct listening *socket);
 
 /* Swaps in @config, which it takes on success; what needs a restart (threads, sockets) stays as it is. */
 int server_reload(struct server *s, struct config *config, size_t *ret_bad) objm_must_check;

@@ -1,17 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "objmapperd/sockets.h"
 
-#include "base/fd.h"
-#include "objmapperd/log.h"
-#include "transport/tcp.h"
-#include "transport/udp.h"
-
 #include <errno.h>
-#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 
 static int fail(struct config_error *err, int error, const char *what)
@@ -20,119 +13,34 @@ static int fail(struct config_error *err, int error, const char *what)
         return error;
 }
 
-/* The same about an entry of the configuration, with its place. */
-static int fail_at(struct config_error *err, int error, const struct config_listen *l, const char *what)
+static int adopt_all(size_t n, struct sockets *s, struct config_error *err)
 {
-        snprintf(err->text, sizeof(err->text), "%s%s%s: %s", l->origin ? l->origin : "", l->origin ? ": " : "", what,
-                 strerror(-error));
-        return error;
-}
+        int r = 0;
 
-static int adopt_stream(int fd, struct listening *ret)
-{
-        int r = objm_unix_adopt_listener(fd, &ret->file);
-
-        ret->fd = fd;
-        ret->transport = CONFIG_TRANSPORT_UNIX;
-        if (r == -EINVAL) {
-                r = objm_tcp_adopt_listener(fd);
-                ret->transport = CONFIG_TRANSPORT_TCP;
-        }
-        return r;
-}
-
-static int adopt(struct sockets *s, int fd, struct config_error *err)
-{
-        int r;
-
-        if (sd_is_socket(fd, AF_UNSPEC, SOCK_DGRAM, -1) > 0) {
-                r = objm_udp_adopt(fd);
-                if (r == 0)
-                        s->datagrams[s->n_datagrams++] = fd;
-        } else {
-                r = adopt_stream(fd, &s->listeners[s->n]);
-                s->n += r == 0;
-        }
-        if (r < 0)
-                return fail(err, r, "a socket passed by the service manager listens neither on Unix nor on TCP, and is "
-                            "no UDP socket of one address");
-        return 0;
-}
-
-static int open_unix(const struct config_listen *l, struct listening *ret, struct config_error *err)
-{
-        struct objm_unix_listen how = {.path = l->path, .mode = l->mode, .group = (gid_t)-1};
-        struct group *gr;
-        int r;
-
-        if (l->group) {
-                gr = getgrnam(l->group);
-                if (!gr)
-                        return fail_at(err, -ESRCH, l, l->group);
-                how.group = gr->gr_gid;
-        }
-        r = objm_unix_listen(&how, &ret->file);
-        ret->fd = ret->file.fd;
-        return r < 0 ? fail_at(err, r, l, l->path) : 0;
-}
-
-static int open_tcp(const struct config_listen *l, struct listening *ret, struct config_error *err)
-{
-        char text[OBJM_INET_PAIR];
-        struct objm_inet addr;
-        int r = objm_inet_parse(config_listen_address(l), l->port, &addr);
-
-        if (r < 0)
-                return fail_at(err, r, l, config_listen_address(l));
-        r = objm_tcp_listen(&addr, &ret->fd);
-        return r < 0 ? fail_at(err, r, l, objm_inet_format(&addr, text)) : 0;
-}
-
-static int open_udp(const struct config_listen *l, int *ret_fd, struct config_error *err)
-{
-        char text[OBJM_INET_PAIR];
-        struct objm_inet addr;
-        int r = objm_inet_parse(config_listen_address(l), l->port, &addr);
-
-        if (r < 0)
-                return fail_at(err, r, l, config_listen_address(l));
-        r = objm_udp_bind(&addr, ret_fd);
-        return r < 0 ? fail_at(err, r, l, objm_inet_format(&addr, text)) : 0;
-}
-
-static int open_one(struct sockets *s, const struct config_listen *l, struct config_error *err)
-{
-        struct listening *next = &s->listeners[s->n];
-        int r = -EINVAL;
-
-        next->transport = l->transport;
-        switch (l->transport) {
-        case CONFIG_TRANSPORT_UNIX:
-                r = open_unix(l, next, err);
-                break;
-        case CONFIG_TRANSPORT_TCP:
-                r = open_tcp(l, next, err);
-                break;
-        case CONFIG_TRANSPORT_UDP:
-                r = open_udp(l, &s->datagrams[s->n_datagrams], err);
-                s->n_datagrams += r == 0;
-                return r;
-        }
-        s->n += r == 0;
+        s->passed = true;
+        s->item = calloc(n, sizeof(struct listening *));
+        if (!s->item)
+                return fail(err, -ENOMEM, "listen");
+        for (; r == 0 && s->n < n; s->n += r == 0)
+                r = listening_adopt(SD_LISTEN_FDS_START + (int)s->n, &s->item[s->n], err);
         return r;
 }
 
 int sockets_open(const struct config *config, struct sockets *ret, struct config_error *err)
 {
-        int passed = sd_listen_fds(1), r = passed < 0 ? fail(err, passed, "LISTEN_FDS") : 0;
-        size_t n = passed > 0 ? (size_t)passed : config->n_listen;
-        struct sockets s = {.listeners = calloc(n ? n : 1, sizeof(*s.listeners)),
-                            .datagrams = calloc(n ? n : 1, sizeof(*s.datagrams))};
+        struct sockets s = {0};
+        struct sockets_plan plan;
+        int n = sd_listen_fds(1), r;
 
-        if (!s.listeners || !s.datagrams)
-                r = fail(err, -ENOMEM, "listen");
-        for (size_t i = 0; r == 0 && i < n; i++)
-                r = passed > 0 ? adopt(&s, SD_LISTEN_FDS_START + (int)i, err) : open_one(&s, &config->listen[i], err);
+        if (n < 0)
+                return fail(err, n, "LISTEN_FDS");
+        if (n > 0) {
+                r = adopt_all((size_t)n, &s, err);
+        } else {
+                r = sockets_plan(&s, config, &plan, err);
+                if (r == 0)
+                        sockets_commit(&s, &plan);
+        }
         if (r < 0) {
                 sockets_close(&s);
                 return r;
@@ -141,33 +49,103 @@ int sockets_open(const struct config *config, struct sockets *ret, struct config
         return 0;
 }
 
-void sockets_log(const struct sockets *s)
-{
-        char text[OBJM_INET_PAIR];
-        struct objm_inet addr;
-
-        for (size_t i = 0; i < s->n; i++)
-                if (s->listeners[i].transport == CONFIG_TRANSPORT_TCP &&
-                    objm_tcp_name(s->listeners[i].fd, &addr) == 0)
-                        log_line(LOG_INFO, "listening on tcp://%s", objm_inet_format(&addr, text));
-        for (size_t i = 0; i < s->n_datagrams; i++)
-                if (objm_udp_name(s->datagrams[i], &addr) == 0)
-                        log_line(LOG_INFO, "listening on udp://%s", objm_inet_format(&addr, text));
-}
-
 void sockets_close(struct sockets *s)
 {
-        for (size_t i = 0; i < s->n; i++) {
-                struct listening *l = &s->listeners[i];
-
-                if (l->transport == CONFIG_TRANSPORT_UNIX)
-                        objm_unix_listener_deinit(&l->file);
-                else
-                        objm_fd_close(l->fd);
-        }
-        for (size_t i = 0; i < s->n_datagrams; i++)
-                objm_fd_close(s->datagrams[i]);
-        free(s->listeners);
-        free(s->datagrams);
+        for (size_t i = 0; i < s->n; i++)
+                listening_free(s->item[i]);
+        free(s->item);
         *s = (struct sockets){0};
+}
+
+static bool has(struct listening *const *item, size_t n, const struct listening *socket)
+{
+        for (size_t i = 0; i < n; i++)
+                if (item[i] == socket)
+                        return true;
+        return false;
+}
+
+bool sockets_plan_lacks(const struct sockets_plan *p, const struct listening *socket)
+{
+        return !p->passed && !has(p->item, p->n, socket);
+}
+
+/* What is there already, and not yet taken: two entries may ask for port 0 of one address. */
+static struct listening *find(const struct sockets *s, const struct sockets_plan *p, const struct config_listen *l)
+{
+        for (size_t i = 0; i < s->n; i++)
+                if (listening_is(s->item[i], l) && !has(p->item, p->n, s->item[i]))
+                        return s->item[i];
+        return NULL;
+}
+
+static int plan_one(const struct sockets *s, struct sockets_plan *p, struct config_error *err)
+{
+        const struct config_listen *l = &p->config->listen[p->n];
+        struct listening *kept = find(s, p, l);
+        int r = kept ? listening_narrow(kept, l, err) : listening_new(l, &p->item[p->n], err);
+
+        if (r < 0)
+                return r;
+        if (kept)
+                p->item[p->n] = kept;
+        p->is_new[p->n] = !kept;
+        p->n++;
+        return 0;
+}
+
+int sockets_plan(const struct sockets *s, const struct config *config, struct sockets_plan *ret,
+                 struct config_error *err)
+{
+        size_t n = s->passed ? 0 : config->n_listen;
+        struct sockets_plan p = {.config = config, .passed = s->passed};
+        int r = 0;
+
+        p.item = calloc(n + 1, sizeof(struct listening *));
+        p.is_new = calloc(n + 1, sizeof(bool));
+        if (!p.item || !p.is_new)
+                r = fail(err, -ENOMEM, "listen");
+        while (r == 0 && p.n < n)
+                r = plan_one(s, &p, err);
+        if (r < 0) {
+                sockets_drop(&p);
+                return r;
+        }
+        *ret = p;
+        return 0;
+}
+
+static void plan_deinit(struct sockets_plan *p)
+{
+        free(p->item);
+        free(p->is_new);
+        *p = (struct sockets_plan){0};
+}
+
+void sockets_commit(struct sockets *s, struct sockets_plan *p)
+{
+        struct listening **old = s->item;
+
+        if (!p->passed) {
+                for (size_t i = 0; i < p->n; i++)
+                        listening_settle(p->item[i], &p->config->listen[i]);
+                for (size_t i = 0; i < s->n; i++)
+                        if (sockets_plan_lacks(p, old[i]))
+                                listening_free(old[i]);
+                s->item = p->item;
+                s->n = p->n;
+                p->item = old;
+        }
+        plan_deinit(p);
+}
+
+void sockets_drop(struct sockets_plan *p)
+{
+        for (size_t i = 0; i < p->n; i++) {
+                if (p->is_new[i])
+                        listening_free(p->item[i]);
+                else
+                        listening_undo(p->item[i]);
+        }
+        plan_deinit(p);
 }

@@ -3,29 +3,40 @@
 #define OBJMAPPERD_SOCKETS_H
 /*
  * The sockets that clients come to: those that systemd passed (sd_listen_fds(3)) if any, else those of the
- * configuration.
+ * configuration. A reload opens what is new, keeps what is there already and closes what is gone. The main thread's.
  */
-#include "objmapperd/config.h"
-#include "transport/unix.h"
-
-struct listening {
-        enum config_transport transport;
-        int fd;                        /* borrowed from what follows, or owned where nothing does */
-        struct objm_unix_listener file; /* Unix */
-};
+#include "objmapperd/listening.h"
 
 struct sockets {
-        struct listening *listeners;
+        struct listening **item;
         size_t n;
-        int *datagrams; /* UDP sockets; owned */
-        size_t n_datagrams;
+        bool passed; /* by the service manager: the configuration has no say */
 };
 
-/* 0, or negative errno with @err set. */
+/* Opens them at start. 0, or negative errno with @err set. */
 int sockets_open(const struct config *config, struct sockets *ret, struct config_error *err) objm_must_check;
 void sockets_close(struct sockets *s);
 
-/* Says in the log where TCP and UDP listen: of port 0 the kernel has made another one. */
-void sockets_log(const struct sockets *s);
+/*
+ * From one configuration to the next. plan() opens what is new and touches nothing else, but that it narrows the
+ * modes of socket files that are to change. Then either commit(), after which @s is what was planned, or drop().
+ */
+struct sockets_plan {
+        const struct config *config; /* its entries are those of `item`, unless passed */
+        struct listening **item;
+        bool *is_new;
+        size_t n;
+        bool passed;
+};
+
+int sockets_plan(const struct sockets *s, const struct config *config, struct sockets_plan *ret,
+                 struct config_error *err) objm_must_check;
+
+/* True when the plan has a socket no more. */
+bool sockets_plan_lacks(const struct sockets_plan *p, const struct listening *socket);
+
+/* Sockets that the plan lacks are closed: nobody may use them any more. */
+void sockets_commit(struct sockets *s, struct sockets_plan *p);
+void sockets_drop(struct sockets_plan *p);
 
 #endif

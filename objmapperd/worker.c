@@ -128,6 +128,7 @@ static bool spin(struct worker *w)
                 found = look(w, &received);
         while (!found && objm_spin_more(&w->spin));
         objm_spin_end(&w->spin, found);
+        w->snapshot = server_snapshot(w->server); /* whoever asks after a reload gets what it brought */
         w->n_served = 0;
         w->now = w->spin.last;
         if (found)

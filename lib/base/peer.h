@@ -10,11 +10,17 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/*
+ * The number that stands for a user of another user namespace who has none in ours (user_namespaces(7)): any of them may
+ * be behind it. It is that of nobody, too.
+ */
+#define OBJM_UID_UNMAPPED 65534
+
 struct objm_peer {
         bool remote; /* uid and gid mean nothing */
         uid_t uid;
         gid_t gid;
-        uint32_t n_groups;   /* supplementary groups, 0 when not asked for */
+        uint32_t n_groups;   /* supplementary groups */
         const gid_t *groups; /* owned by whoever filled this in */
 };
 

@@ -120,6 +120,8 @@ bool objm_export_allows(const struct objm_export *e, const struct objm_peer *pee
         for (size_t i = 0; i < e->n_uids; i++)
                 if (e->uids[i] == peer->uid)
                         return true;
+        if (peer->uid == OBJM_UID_UNMAPPED)
+                return false;
         if (in_gids(e, peer->gid))
                 return true;
         for (uint32_t i = 0; i < peer->n_groups; i++)

@@ -35,7 +35,10 @@ void objm_exports_deinit(struct objm_exports *x);
 /* The export with the longest prefix of @uri, or NULL. */
 const struct objm_export *objm_exports_find(const struct objm_exports *x, const void *uri, size_t len);
 
-/* @peer NULL: the daemon itself, allowed all. A remote peer is on no list. */
+/*
+ * @peer NULL: the daemon itself, allowed all. A remote peer is on no list; OBJM_UID_UNMAPPED has to be on that of uids,
+ * whatever its groups.
+ */
 bool objm_export_allows(const struct objm_export *e, const struct objm_peer *peer);
 
 #endif

@@ -327,14 +327,6 @@ void objm_store_free(struct objm_store *s)
         free(s);
 }
 
-bool objm_store_wants_groups(const struct objm_store *s)
-{
-        for (size_t i = 0; i < s->catalog.exports.n; i++)
-                if (s->catalog.exports.item[i].n_gids)
-                        return true;
-        return false;
-}
-
 int objm_store_watch_fd(const struct objm_store *s)
 {
         return s->sync ? objm_sync_watch_fd(s->sync) : -1;

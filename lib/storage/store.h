@@ -111,9 +111,6 @@ bool objm_store_find_kept(struct objm_store *s, struct objm_kept *k, const struc
 bool objm_store_keep(struct objm_store *s, struct objm_kept *k, const void *uri, size_t len, int fd,
                      const struct objm_object_info *info);
 
-/* True when some export has a list of gids, so that supplementary groups are worth asking for. */
-bool objm_store_wants_groups(const struct objm_store *s);
-
 /* Descriptor to poll for POLLIN; then call on_watch_ready(). -1 when nothing is watched. Borrowed. */
 int objm_store_watch_fd(const struct objm_store *s);
 

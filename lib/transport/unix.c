@@ -81,22 +81,28 @@ size_t objm_unix_unread(int fd)
         return ioctl(fd, SIOCOUTQ, &n) == 0 && n > 0 ? (size_t)n : 0;
 }
 
-/* SO_PEERGROUPS says how much room it wants when it got too little. */
+#define GROUPS_USUAL 64
+
+/* Into memory of its own, of which SO_PEERGROUPS says how much it takes when it got too little. */
 static int read_groups(int fd, struct objm_peer *ret)
 {
-        socklen_t len = 0;
-        gid_t *groups;
+        gid_t usual[GROUPS_USUAL], *groups;
+        socklen_t len = sizeof(usual);
+        int r = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, usual, &len) < 0 ? -errno : 0;
 
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &len) == 0)
+        if (r == -ENOPROTOOPT || (r == 0 && len == 0))
                 return 0;
-        if (errno != ERANGE)
-                return errno == ENOPROTOOPT ? 0 : -errno;
+        if (r < 0 && r != -ERANGE)
+                return r;
         groups = malloc(len);
         if (!groups)
                 return -ENOMEM;
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len) < 0) {
+        if (r == 0)
+                memcpy(groups, usual, len);
+        else if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len) < 0) {
+                r = -errno;
                 free(groups);
-                return -errno;
+                return r;
         }
         ret->groups = groups;
         ret->n_groups = (uint32_t)(len / sizeof(gid_t));

@@ -33,6 +33,12 @@ int objm_unix_listen(const struct objm_unix_listen *how, struct objm_unix_listen
 /* Adopts a listening socket that was passed to this process. Takes @fd on success. -EINVAL: not one of ours. */
 int objm_unix_adopt_listener(int fd, struct objm_unix_listener *ret) objm_must_check;
 
+/* Sets the socket file's mode, then its group ((gid_t)-1: leaves it). Nothing of an inherited one. */
+int objm_unix_listener_allow(struct objm_unix_listener *l, mode_t mode, gid_t group) objm_must_check;
+
+/* Removes the socket file unless it was inherited: nobody new connects, the lock and what has connected stay. */
+void objm_unix_listener_hide(struct objm_unix_listener *l);
+
 /* Closes; removes the socket file unless it was inherited. */
 void objm_unix_listener_deinit(struct objm_unix_listener *l);
 

@@ -126,6 +126,21 @@ int objm_unix_listen(const struct objm_unix_listen *how, struct objm_unix_listen
         return 0;
 }
 
+int objm_unix_listener_allow(struct objm_unix_listener *l, mode_t mode, gid_t group)
+{
+        if (!l->path)
+                return 0;
+        if (chmod(l->path, mode) < 0 || (group != (gid_t)-1 && chown(l->path, (uid_t)-1, group) < 0))
+                return -errno;
+        return 0;
+}
+
+void objm_unix_listener_hide(struct objm_unix_listener *l)
+{
+        if (l->path)
+                unlink(l->path);
+}
+
 void objm_unix_listener_deinit(struct objm_unix_listener *l)
 {
         if (l->path) {

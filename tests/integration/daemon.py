@@ -41,16 +41,18 @@ def check_config(path):
 class Daemon:
     """@config is libconfig text; @exports maps prefixes to directories and goes on the command line, as @args do. With
     @tcp, an address, it listens there too, and connect() goes there. With @udp, addresses or pairs with a port, it takes
-    datagrams there; self.udp is what became of them, with ports."""
+    datagrams there; self.udp is what became of them, with ports. With @listed the socket stands in the configuration, where
+    a reload can change it. @through is put before the command."""
 
     def __init__(self, directory, exports=None, *args, config="", nofile=None, uid=None, socket_path=None, tcp=None,
-                 udp=()):
+                 udp=(), listed=False, through=()):
         self.dir = pathlib.Path(directory)
         self.config, self.log_path = self.dir / "objmapperd.conf", self.dir / "log"
         self.socket = str(socket_path or self.dir / "sock")
-        self.config.write_text(config + (self.listen(udp) if udp else ""))
-        self.argv = [str(BIN if uid is None else self.copy_of_binary()), "--config", str(self.config), "--foreground"]
-        self.argv += [] if udp else ["--socket", self.socket]
+        self.config.write_text(config + (self.listen(udp) if udp or listed else ""))
+        binary = str(BIN if uid is None else self.copy_of_binary())
+        self.argv = [*through, binary, "--config", str(self.config), "--foreground"]
+        self.argv += [] if udp or listed else ["--socket", self.socket]
         for prefix, path in (exports or {}).items():
             self.argv += ["--export", f"{prefix}={path}"]
         self.argv += args

@@ -266,7 +266,6 @@ static void allow_lists_hide_everything(void **state)
 
         make_file(f, "file", "");
         start_exports(f, &e, 1, false, false);
-        assert_true(objm_store_wants_groups(f->s));
         for (int i = 0; i < 2; i++) {
                 assert_int_equal(ask_as(f, "/file", 10, 1, NULL, 0), 0);
                 assert_int_equal(ask_as(f, "/file", 11, 1, NULL, 0), 0);
@@ -274,6 +273,7 @@ static void allow_lists_hide_everything(void **state)
                 assert_int_equal(ask_as(f, "/file", 12, 1, groups, 2), 0);
                 assert_int_equal(ask_as(f, "/file", 12, 1, groups, 1), OBJM_STORE_DENIED);
                 assert_int_equal(ask_as(f, "/file", 0, 0, NULL, 0), OBJM_STORE_DENIED);
+                assert_int_equal(ask_as(f, "/file", OBJM_UID_UNMAPPED, 20, groups, 2), OBJM_STORE_DENIED);
                 assert_int_equal(ask_as(f, "/none", 12, 1, NULL, 0), OBJM_STORE_DENIED);
                 assert_int_equal(ask_as(f, "/..", 12, 1, NULL, 0), OBJM_STORE_DENIED);
                 assert_int_equal(ask(f, "/file", NULL), 0);
