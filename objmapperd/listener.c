@@ -275,7 +275,8 @@ int listener_start(struct server *s, struct listener **ret)
 
 void listener_ask(struct listener *l, struct pulse *p)
 {
-        pulse_ask(p, &l->beat, &l->loop);
+        if (l)
+                pulse_ask(p, &l->beat, &l->loop);
 }
 
 void listener_stop(struct listener *l)

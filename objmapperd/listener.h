@@ -14,8 +14,7 @@ int listener_start(struct server *s, struct listener **ret) objm_must_check;
 
 /*
  * The main thread, and done when they return. The socket stays the caller's. add() does not accept from it before
- * go(); remove() first accepts what has connected, then the socket is not used any more. 0 or
- * negative errno.
+ * go(); remove() first accepts what has connected, then the socket is not used any more. 0 or negative errno.
  */
 int listener_add(struct listener *l, const struct listening *socket) objm_must_check;
 int listener_go(struct listener *l) objm_must_check;

@@ -28,7 +28,7 @@ int listening_adopt(int fd, struct listening **ret, struct config_error *err) ob
 /* Closes; removes the socket file unless it was passed. NULL is fine. */
 void listening_free(struct listening *s);
 
-/* True when @l names this socket, if by the port that the kernel has chosen; a socket file's mode and group may differ. */
+/* True when @l names this socket, if by the port that the kernel chose; a socket file's mode and group may differ. */
 bool listening_is(const struct listening *s, const struct config_listen *l);
 
 /* Nobody new finds it: removes the socket file. What has connected can still be accepted. */

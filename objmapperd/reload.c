@@ -16,8 +16,8 @@ void reload_explain(const struct config *config, size_t bad, int error, struct c
         if (bad < config->n_exports) {
                 origin = config->export_origin[bad];
                 about = (struct log_about){.message = LOG_MESSAGE_EXPORT, .export = config->exports[bad].prefix};
-                snprintf(err->text, sizeof(err->text), "%s%sexport %s: %s: %s", origin ? origin : "", origin ? ": " : "",
-                         about.export, config->exports[bad].path, strerror(-error));
+                snprintf(err->text, sizeof(err->text), "%s%sexport %s: %s: %s", origin ? origin : "",
+                         origin ? ": " : "", about.export, config->exports[bad].path, strerror(-error));
         } else {
                 snprintf(err->text, sizeof(err->text), "the configuration cannot be used: %s", strerror(-error));
         }

@@ -2,9 +2,9 @@
 #ifndef OBJMAPPERD_RELOAD_H
 #define OBJMAPPERD_RELOAD_H
 /*
- * From one configuration to the next, in the main thread, while everything else runs: sockets that are new are opened,
- * those that are gone closed, the rest stays; exports, limits, timeouts and the log's level change at once. All of it or
- * nothing: what can fail is done first.
+ * From one configuration to the next, in the main thread, while everything else runs: sockets that are new are
+ * opened, those that are gone closed, the rest stays; exports, limits, timeouts and the log's level change at once. All
+ * of it or nothing: what can fail is done first.
  */
 #include "objmapperd/config.h"
 #include "objmapperd/server.h"

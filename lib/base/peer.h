@@ -11,8 +11,8 @@
 #include <sys/types.h>
 
 /*
- * The number that stands for a user of another user namespace who has none in ours (user_namespaces(7)): any of them may
- * be behind it. It is that of nobody, too.
+ * The number that stands for a user of another user namespace who has none in ours (user_namespaces(7)): any of them
+ * may be behind it. It is that of nobody, too.
  */
 #define OBJM_UID_UNMAPPED 65534
 
