@@ -327,7 +327,8 @@ static enum step put_fd(struct turn *t, struct objm_ring_mark before, struct rep
 static enum step run(struct turn *t, struct objm_ring_mark before, const struct request *rq)
 {
         struct connection *c = t->r->c;
-        struct request_context ctx = {.snapshot = c->worker->snapshot, .peer = &c->peer, .nowait = true,
+        struct request_context ctx = {.server = c->worker->server, .snapshot = c->worker->snapshot,
+                                      .peer = &c->peer, .nowait = true,
                                       .refuse_fds = t->refuse_fds, .kept = &c->worker->kept};
         struct reply reply;
         enum step step = STEP_REPLY;

@@ -152,7 +152,8 @@ static void run(struct objm_job *job, struct objm_qsbr_reader *reader)
 {
         struct ring_job *j = objm_container_of(job, struct ring_job, job);
         struct worker *w = j->c->worker;
-        struct request_context ctx = {.snapshot = server_snapshot(w->server), .peer = &j->c->peer};
+        struct request_context ctx = {.server = w->server, .snapshot = server_snapshot(w->server),
+                                      .peer = &j->c->peer};
 
         j->reply = request_run_waiting(&ctx, &j->rq);
         if (j->reply.body && ring_body_fits(j->r, &j->reply))
