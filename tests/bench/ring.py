@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""The part "ring" of bench.py: a bare ring in shared memory, and what else there is for 64 bytes between processes.
+"""The part "ring" of bench.py: shared memory, beside a bare ring, and what else there is for 64 bytes between processes.
 
-The bare ring looks nothing up; "2 reads" is the same ring with the two cache misses that a lookup in an index of a
-million URIs costs.
+The daemon looks each object up in an index of a million URIs, at random; that tree is made in memory (/dev/shm) first
+and removed at the end. The bare ring looks nothing up; "2 reads" is the same ring with the two cache misses that a
+lookup costs.
 """
+import contextlib
 import json
 import os
+import shutil
+import statistics
 import subprocess
 import sys
+import tempfile
+import time
 
 import bench
 
+THOUSANDS = 1000
 SERVER, CLIENT = bench.CPUS[0], bench.CPUS[-1]
 
 
@@ -34,9 +41,36 @@ def ping(kind, seconds=0.4):
     return run([*argv, seconds, SERVER, CLIENT], seconds)
 
 
+def client(path, what='stat', depth=1, seconds=0.4, how='spin', rate=0):
+    return run([program('ring_client'), path, what, depth, seconds, how, THOUSANDS, rate, CLIENT], seconds)
+
+
+def wait_for_index(path, count):
+    """Until the scan is through, so that nothing is measured beside it."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        out = subprocess.run([bench.OBJMAP, '--socket', path, 'stats', '--json'], stdout=subprocess.PIPE, check=True,
+                             timeout=30).stdout
+        index = json.loads(out)['index']
+        if index['objects'] >= count and not index['scanning']:
+            return
+        time.sleep(0.2)
+    sys.exit('the tree was not scanned within two minutes')
+
+
+@contextlib.contextmanager
+def million():
+    where = tempfile.mkdtemp(prefix='objm-ring-', dir='/dev/shm' if os.access('/dev/shm', os.W_OK) else None)
+    try:
+        subprocess.run([program('make_tree'), where, str(THOUSANDS), '1024'], check=True)
+        yield where
+    finally:
+        shutil.rmtree(where)
+
+
 def others(report, rounds):
-    report.line('64 bytes to and fro between two processes, each on its CPU: p50')
-    sides = {'ring, both sides poll': lambda: floor('bare'), 'the same, and 2 reads': lambda: floor('lookup')}
+    report.line('64 bytes to and fro between two processes, each on its CPU')
+    sides = {'ring, both sides poll': lambda: floor('bare')}
     sides.update((name, lambda k=kind: ping(k)) for name, kind in (
         ('Unix socket', 'unix'), ('pipe', 'pipe'), ('POSIX message queue', 'mq')))
     if os.path.exists(program('ping_zmq')):
@@ -46,13 +80,60 @@ def others(report, rounds):
     bench.compare(report, rounds, sides, 'p50_ns', 1e-3, 'us')
 
 
-def throughput(report, rounds):
-    report.line('Round trips per second of a bare ring, both sides poll')
-    bench.compare(report, rounds, {
-        f'{kind}, depth {depth}': (lambda k=kind, n=depth: floor(k, n))
-        for kind in ('bare', 'lookup', 'inline') for depth in (1, 32)}, 'rate', 1e-6, 'M/s')
+def depth_one(report, path, rounds):
+    report.line('Depth 1, both sides poll: p50 and round trips per second')
+    results = {'bare ring': [], 'bare ring, 2 reads': [], 'objmapperd': []}
+    for _ in range(rounds):
+        results['bare ring'].append(floor('bare'))
+        results['bare ring, 2 reads'].append(floor('lookup'))
+        results['objmapperd'].append(client(path))
+    for name, rs in results.items():
+        report.line(f'  {name:24}{bench.spread([r["p50_ns"] for r in rs], 1e-3):>24} us'
+                    f'{bench.spread([r["rate"] for r in rs], 1e-6):>24} M/s')
+    bare, ours = ([r['p50_ns'] for r in results[name]] for name in ('bare ring', 'objmapperd'))
+    rate = statistics.median(r['rate'] for r in results['objmapperd'])
+    report.target('ring, depth 1, p50 in us', statistics.median(ours) / 1e3, 1, True)
+    report.target('ring, depth 1, p50 over the bare ring', bench.ratio(ours, bare), 2, True)
+    report.target('ring, depth 1, million round trips per second', rate / 1e6, 1, False)
+    return rate
+
+
+def throughput(report, path, rounds):
+    report.line('Throughput, both sides poll')
+    v = bench.compare(report, rounds, {
+        'bare ring, depth 32': lambda: floor('bare', 32),
+        'bare ring, 2 reads, depth 32': lambda: floor('lookup', 32),
+        'objmapperd, depth 32': lambda: client(path, depth=32),
+        'bare ring, 1 KB, depth 1': lambda: floor('inline'),
+        'objmapperd, 1 KB, depth 1': lambda: client(path, 'read'),
+    }, 'rate', 1e-6, 'M/s')
+    report.target('ring, depth 32, million per second', statistics.median(v['objmapperd, depth 32']) / 1e6, 5, False)
+    report.target('ring, 1 KB, million per second', statistics.median(v['objmapperd, 1 KB, depth 1']) / 1e6, 1, False)
+
+
+def half_load(report, path, rate, seconds):
+    report.line(f'At {rate / 2e6:.2f} M requests per second for {seconds} s, evenly')
+    result = client(path, seconds=seconds, rate=int(rate / 2))
+    report.line(f'  p50 {result["p50_ns"] / 1e3:.2f} us, p99 {result["p99_ns"] / 1e3:.2f} us, {result["rate"] / 1e6:.2f} M/s')
+    report.target('ring, half load, p99 in us', result['p99_ns'] / 1e3, 50, True)
+
+
+def asleep(report, path, rounds):
+    report.line('Depth 1, nobody polls: p50')
+    v = bench.compare(report, rounds, {'objmapperd': lambda: client(path, how='sleep')}, 'p50_ns', 1e-3, 'us')
+    report.target('ring, both sides sleep, p50 in us', statistics.median(v['objmapperd']) / 1e3, 10, True)
 
 
 def ring(report, work, rounds, long):
     others(report, rounds)
-    throughput(report, rounds)
+    with million() as tree:
+        d, path = bench.daemon(work, 'ring', tree)
+        with d:
+            wait_for_index(path, THOUSANDS * 1000)
+            rate = depth_one(report, path, rounds)
+            throughput(report, path, rounds)
+            half_load(report, path, rate, 60 if long else 5)
+        d, path = bench.daemon(work, 'ring-sleep', tree, spin=False)
+        with d:
+            wait_for_index(path, THOUSANDS * 1000)
+            asleep(report, path, rounds)

@@ -160,7 +160,9 @@ class Ring(V3):
         self.store(ASLEEP, self.arms | POLLING)
         fence()
         if not self.ready():
-            assert select.select([self.sock], [], [], self.sock.gettimeout())[0], "no reply and no doorbell"
+            poll = select.poll()  # which, unlike select(), takes descriptors above 1023
+            poll.register(self.sock, select.POLLIN)
+            assert poll.poll(self.sock.gettimeout() * 1000), "no reply and no doorbell"
             self.drain_socket()
         self.store(ASLEEP, AWAKE)
 

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A client of the daemon by libobjmapper and its ring, over a tree of make_tree. Prints one line of JSON.
+ *
+ *      ring_client SOCKET stat|read DEPTH SECONDS spin|sleep THOUSANDS RATE CPU
+ *
+ * Each request is for an object at random. stat: one call after the other, or with a DEPTH above 1 as many in flight
+ * by the submit calls. read: the object is read into memory and every byte of it looked at; DEPTH is 1. RATE 0: at once
+ * after each other; else as many a second at even distances, and latency counts from when a request was due.
+ */
+#include "client/objmapper.h"
+#include "ping.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#define BODY 1024
+
+static struct objmapper *om;
+static unsigned depth, objects, in_flight;
+static bool reads;
+static double rate;
+static volatile uint64_t sink;
+
+static void give_up(const char *what, int r)
+{
+        fprintf(stderr, "%s: %s\n", what, strerror(-r));
+        exit(1);
+}
+
+static const char *any_uri(void)
+{
+        static uint64_t random = 88172645463325252;
+        static char uri[] = "/000/000";
+        unsigned n;
+
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        n = (unsigned)(random % objects);
+        for (int at = 7; at > 0; at--) {
+                if (at == 4)
+                        continue;
+                uri[at] = (char)('0' + n % 10);
+                n /= 10;
+        }
+        return uri;
+}
+
+static void read_one(void)
+{
+        uint64_t buf[BODY / sizeof(uint64_t)], x = 0;
+        ssize_t n = objmapper_read(om, any_uri(), buf, sizeof(buf), NULL, NULL);
+
+        if (n != BODY)
+                give_up("read", n < 0 ? (int)n : 0);
+        for (size_t i = 0; i < sizeof(buf) / sizeof(*buf); i++)
+                x ^= buf[i];
+        sink = x;
+}
+
+static void stat_one(void)
+{
+        struct objmapper_object object;
+        int r = objmapper_stat(om, any_uri(), &object);
+
+        if (r < 0)
+                give_up("stat", r);
+        sink = object.size;
+}
+
+static unsigned stat_many(void)
+{
+        struct objmapper_completion done[64];
+        int r;
+
+        for (; in_flight < depth; in_flight++) {
+                r = objmapper_submit_stat(om, any_uri(), 8, 0);
+                if (r < 0)
+                        give_up("submit", r);
+        }
+        r = objmapper_wait(om, done, sizeof(done) / sizeof(*done), 2000);
+        if (r <= 0)
+                give_up("wait", r);
+        for (int i = 0; i < r; i++)
+                if (done[i].result < 0)
+                        give_up("stat", done[i].result);
+        in_flight -= (unsigned)r;
+        return (unsigned)r;
+}
+
+static unsigned once(void)
+{
+        if (depth > 1)
+                return stat_many();
+        if (reads)
+                read_one();
+        else
+                stat_one();
+        return 1;
+}
+
+/* What comes late because the one before was late counts from when it was due. */
+static void measure_at_rate(double seconds)
+{
+        static struct objm_hist hist;
+        uint64_t start = now(), due = start, n = 0;
+
+        objm_hist_init(&hist);
+        for (; due < start + (uint64_t)(seconds * 1e9); due = start + (uint64_t)((double)++n * 1e9 / rate)) {
+                while (now() < due)
+                        continue;
+                once();
+                objm_hist_record(&hist, now() - due);
+        }
+        printf("{\"p50_ns\": %llu, \"p99_ns\": %llu, \"rate\": %.0f}\n",
+               (unsigned long long)objm_hist_quantile(&hist, 0.5), (unsigned long long)objm_hist_quantile(&hist, 0.99),
+               (double)n * 1e9 / (double)(now() - start));
+}
+
+int main(int argc, char **argv)
+{
+        struct objmapper_options o = {.size = sizeof(o), .flags = OBJMAPPER_RING | OBJMAPPER_NO_RECONNECT};
+        int r;
+
+        if (argc != 9) {
+                fprintf(stderr, "usage: ring_client SOCKET stat|read DEPTH SECONDS spin|sleep THOUSANDS RATE CPU\n");
+                return 2;
+        }
+        reads = !strcmp(argv[2], "read");
+        depth = (unsigned)strtoul(argv[3], NULL, 10);
+        o.flags |= strcmp(argv[5], "spin") ? OBJMAPPER_NO_SPIN : 0;
+        objects = (unsigned)strtoul(argv[6], NULL, 10) * 1000;
+        rate = strtod(argv[7], NULL);
+        if (!objects || !depth)
+                return 2;
+        r = objmapper_connect(argv[1], &o, &om); /* before pinning: it must not think that there is one CPU */
+        if (r < 0)
+                give_up(argv[1], r);
+        pin_to(argv[8]);
+        if (rate > 0)
+                measure_at_rate(strtod(argv[4], NULL));
+        else
+                measure_rounds(once, strtod(argv[4], NULL));
+        objmapper_free(om);
+        return 0;
+}
