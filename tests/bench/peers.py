@@ -16,6 +16,10 @@ the values in their memory and only copy them; objmapperd opens and reads the fi
 server has one thread that serves, pinned to one CPU after its start; the client has another. objmapperd runs with its
 default configuration, which polls for a while before it sleeps, and once more, for information, as objmapperd-sleeps:
 with concurrency.optimize_for_latency = false.
+
+Ring: obtaining an object of 1 KB and reading every byte of it, one client, one request at a time, through libobjmapper's
+ring (default configuration: both sides poll), beside GETs of memcached and redis with a client that sleeps, as their
+libraries do, and does not even look at the bytes. Objects are a thousand for the ring, 64 for the others.
 """
 import argparse
 import contextlib
@@ -109,14 +113,15 @@ class Report:
         self.skipped.append(program)
         self.line(f'SKIPPED: {program.split("-")[0]} is not installed (apt-get install {PACKAGES[program]})')
 
-    def ratio(self, name, value, more=None):
-        """more: the ratio has to be more than 1, or (False) less; None: for information."""
+    def ratio(self, name, value, more=None, limit=1):
+        """more: the ratio has to be more than @limit, or (False) less; None: for information."""
         if more is None:
             self.line(f'    info   {name}: {value:.3f}')
             return
-        met = value > 1 if more else value < 1
-        self.rows.append({'name': name, 'value': value, 'limit': 1, 'met': met})
-        self.line(f'    {"ok    " if met else "MISSED"} {name}: {value:.3f} (target: {"more" if more else "less"} than 1)')
+        met = value > limit if more else value < limit
+        self.rows.append({'name': name, 'value': value, 'limit': limit, 'met': met})
+        self.line(f'    {"ok    " if met else "MISSED"} {name}: {value:.3f} '
+                  f'(target: {"more" if more else "less"} than {limit})')
 
     @property
     def missed(self):
@@ -302,17 +307,51 @@ def small(report, work, args):
             compare_small(report, peers, list(objects), load, args)
 
 
+def ask_by_ring(path, seconds):
+    argv = [os.path.join(bench.BUILD, 'bench', 'ring_client'), path, 'read', '1', str(seconds), 'spin', '1', '0',
+            str(bench.CPUS[-1])]
+    done = subprocess.run(argv, check=False, stdout=subprocess.PIPE, timeout=seconds + 60)
+    if done.returncode:
+        sys.exit(f'ring_client ended with {done.returncode}')
+    return json.loads(done.stdout)
+
+
+def ring(report, work, args):
+    report.line('Ring: 1 KB obtained and every byte read, depth 1, beside memcached and redis over Unix sockets')
+    found = {program: find(report, program) for program in ('memcached', 'redis-server')}
+    tree = os.path.join(work, 'ring')
+    os.mkdir(tree)
+    subprocess.run([os.path.join(bench.BUILD, 'bench', 'make_tree'), tree, '1', str(SMALL)], check=True)
+    objects = {f'object-{i:02}': os.urandom(SMALL) for i in range(64)}
+    with contextlib.ExitStack() as stack:
+        ours = start_objmapperd(stack, work, tree, 'inline', 'ring', workers=1, cpu=bench.CPUS[0])
+        peers = []
+        if found['memcached']:
+            peers.append(start_memcached(stack, found['memcached'], work, objects))
+        if found['redis-server']:
+            peers.append(start_redis(stack, found['redis-server'], work, objects))
+        results = {name: [] for name in ['ring', *(peer.name for peer in peers)]}
+        for _ in range(args.rounds):
+            results['ring'].append(ask_by_ring(ours.path, args.seconds)['p50_ns'])
+            for peer in peers:
+                results[peer.name].append(peer.ask(list(objects), 1, 1, 1, args.seconds, cpu=bench.CPUS[-1])['p50_ns'])
+    for name, p50 in results.items():
+        report.line(f'    {name:12}p50 {bench.spread(p50, 1e-3):>26} us')
+    for peer in peers:
+        report.ratio(f'p50 of {peer.name} over that of the ring', bench.ratio(results[peer.name], results['ring']), True, 5)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--rounds', type=int, default=7)
     parser.add_argument('--seconds', type=float, default=0.5, help='of each measurement')
-    parser.add_argument('--only', help='comma-separated parts: bodies, small')
+    parser.add_argument('--only', help='comma-separated parts: bodies, small, ring')
     parser.add_argument('--json', help='write the targets to this file')
     args = parser.parse_args()
     if len(bench.CPUS) < 2:
         sys.exit('two CPUs are needed')
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    parts = {'bodies': bodies, 'small': small}
+    parts = {'bodies': bodies, 'small': small, 'ring': ring}
     wanted = args.only.split(',') if args.only else list(parts)
     if not set(wanted) <= set(parts):
         parser.error(f'--only: {args.only}')
