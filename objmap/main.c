@@ -10,6 +10,7 @@ static const struct {
 } commands[] = {
         {"get", cmd_get},     {"cat", cmd_cat},       {"stat", cmd_stat},   {"ping", cmd_ping},
         {"stats", cmd_stats}, {"reload", cmd_reload}, {"drain", cmd_drain}, {"bench", cmd_bench},
+        {"top", cmd_top},
 };
 
 static char program[] = "objmap"; /* what getopt_long() begins its messages with */
@@ -40,7 +41,7 @@ int main(int argc, char **argv)
                         return r;
         }
         if (optind == argc)
-                return cli_usage("what is to be done? get, cat, stat, ping, stats, reload, drain or bench");
+                return cli_usage("what is to be done? get, cat, stat, ping, stats, top, reload, drain or bench");
         r = run(&cli, argc - optind, argv + optind);
         return cli_flush() ? CLI_FAILED : r;
 }

@@ -87,6 +87,19 @@ static void latency(struct sink *s, struct sink_label *labels, const struct metr
         sink_histogram(s, labels, &c->latency);
 }
 
+static void quantiles(struct sink *s, struct sink_label *labels, const struct metrics_class *c)
+{
+        static const struct {
+                const char *text;
+                double q;
+        } all[] = {{"0.5", 0.5}, {"0.99", 0.99}, {"0.999", 0.999}};
+
+        for (unsigned i = 0; i < objm_array_len(all); i++) {
+                labels[2] = (struct sink_label){"quantile", all[i].text};
+                sink_sample(s, labels, objm_tally_quantile(&c->latency, all[i].q));
+        }
+}
+
 static void write_requests(struct stats *st, struct sink *s)
 {
         FAMILY(s, "requests", SINK_COUNTER, SINK_NUMBER,
@@ -95,6 +108,8 @@ static void write_requests(struct stats *st, struct sink *s)
         FAMILY(s, "request_duration_seconds", SINK_HISTOGRAM, SINK_NS,
                "From when a request was received until its reply had left.");
         each_class(st, s, latency);
+        FAMILY(s, "request_quantile_seconds", SINK_GAUGE, SINK_NS, "Quantiles of the same, since the start.");
+        each_class(st, s, quantiles);
         FAMILY(s, "body_bytes", SINK_COUNTER, SINK_BYTES, "Bytes of objects sent; none for descriptors.");
         each_class(st, s, bytes);
         FAMILY(s, "object_size_bytes", SINK_HISTOGRAM, SINK_BYTES, "Size of each object that was handed out.");

@@ -4,12 +4,15 @@ import collections
 import contextlib
 import json
 import os
+import pty
 import random
 import re
+import subprocess
 
 import daemon as d
 import omclient
 import omproto as p
+import omring
 import omudp
 import openmetrics
 
@@ -264,3 +267,83 @@ def test_workers_and_pool(start, tree):
     assert since(before, now, "objmapper_index_misses_total", ()) == 1
     assert now["objmapper_handover_seconds"][()]["count"] > before["objmapper_handover_seconds"][()]["count"]
     assert sum(s["value"] for s in now["objmapper_worker_seconds_total"].values()) > 0
+
+
+def test_counts_of_a_ring(start, tree):
+    """What the ring answers, and what it sends to the socket, once each."""
+    make_odd(tree)
+    daemon = start({"/": tree.path}, config=CONFIG)
+    before, log, pick = settled(daemon), Log(), random.Random(3)
+    with omring.Ring(daemon.socket, 64, 65536) as c:
+        log.note("unix", "attach", p.OK)
+        requests = [(op, mode, uri) for uri in URIS for op, mode in
+                    [(p.GET, p.FD), (p.GET, p.AUTO), (p.GET, p.INLINE), (p.STAT, 0), (p.PING, 0)]] * 2
+        pick.shuffle(requests)
+        referred = 0
+        for rid, (op, mode, uri) in enumerate(requests):
+            r = c.call(op, uri, mode, rid)
+            if r.flags & omring.RS_SOCKET:
+                referred += 1
+                continue
+            if r.n_fds:
+                os.close(c.fetch(rid))
+            asked = "inline" if mode == p.INLINE else mode_of(op, mode, 0)
+            how = mode_of(op, mode, r.mode) if op == p.GET and r.mode else asked
+            log.note("ring", how, r.status, r.body, r.size if op == p.GET and r.mode else None)
+    assert referred == 2  # what is larger than the arena
+    compare(daemon, before, log)
+    now = openmetrics.numbers(daemon)
+    assert since(before, now, "objmapper_fallbacks_total", ("ring_referred",)) == referred
+
+
+# ---- objmap ----
+
+
+def objmap(daemon, *args, **kw):
+    done = subprocess.run([d.ROOT / d.BUILD / "objmap", "--socket", daemon.socket, *args], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=d.PATIENCE, **kw)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return done.stdout
+
+
+def test_objmap_stats(served):
+    with served.connect(3) as c:
+        for _ in range(7):
+            assert c.get("/sub/b.bin", mode=p.COPY).status == p.OK
+        assert c.get("/none", mode=p.COPY).status == p.NOT_FOUND
+    settled(served)
+    openmetrics.parse(objmap(served, "stats", "--openmetrics"))
+    rows = [line.split() for line in objmap(served, "stats").splitlines()]
+    copy = next(r for r in rows if r[:2] == ["unix", "copy"])
+    assert copy[2:5] == ["8", "1", str(7 * 4096)] and len(copy) == 8
+    names = {r[0].split("{")[0] for r in rows if len(r) == 2}
+    assert names >= {"connections_opened_total", "index_objects", "worker_seconds_total", "handover_seconds_count"}
+
+
+def test_objmap_top(served):
+    """One report where nobody looks on, or as many as are asked for; the second has rates."""
+    with served.connect(3) as c:
+        c.get("/sub/b.bin", mode=p.COPY)
+        one = objmap(served, "top")
+        assert one.count("\nclient ") == 1 and "\033" not in one and "requests/s" not in one
+        assert any(line.split()[:2] == ["unix", str(os.getuid())] and line.split()[4] == "4096"
+                   for line in one.splitlines())
+        two = objmap(served, "top", "--count", "2", "--interval", "1")
+        assert two.count("\nclient ") == 2 and two.count("requests/s") == 1
+
+
+def test_objmap_top_on_a_terminal(served):
+    """Goes on until it is told to end, and clears the screen each time."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([d.ROOT / d.BUILD / "objmap", "--socket", served.socket, "top"], stdin=theirs, stdout=theirs,
+                          stderr=theirs) as top:
+        os.close(theirs)
+        try:
+            seen = b""
+            while seen.count(b"\033[H\033[2J") < 2:
+                seen += os.read(ours, 4096)
+            assert top.poll() is None
+        finally:
+            top.kill()
+            os.close(ours)
+    assert b"requests/s" in seen
