@@ -181,7 +181,9 @@ static void every_key_is_read(void **state)
                 "  requests_per_second = 23; requests_per_second_per_uid = 29; };\n"
                 "ring = { enabled = false; entries = 64; arena = \"16K\"; idle = \"5s\"; };\n"
                 "metrics = { http = \"\"; };\n"
+                "control = { admin_gids = ( \"root\", 77 ); };\n"
                 "log = { level = \"debug\"; };\n");
+        char origin[PATH_MAX + 16];
 
         assert_int_equal(c->n_listen, 2);
         assert_string_equal(c->listen[0].path, "/x/a");
@@ -220,6 +222,9 @@ static void every_key_is_read(void **state)
         assert_int_equal(c->uri_length, 1024);
         assert_int_equal(c->in_flight, 4096);
         assert_int_equal(c->log_level, LOG_DEBUG);
+        assert_true(c->admin_gids.n == 2 && c->admin_gids.id[0] == 0 && c->admin_gids.id[1] == 77);
+        snprintf(origin, sizeof(origin), "%s:9", path);
+        assert_string_equal(c->export_origin[1], origin);
         config_free(c);
 }
 
@@ -237,6 +242,8 @@ static void wrong_keys_and_types_are_named(void **state)
         refused("log = { level = \"info\"; };\nlog = { };\n", "2: ", "duplicate");
         refused("log = { level = \"info\";\n level = \"info\"; };\n", "2: ", "duplicate");
         refused("log = {\n", "2: ", "syntax error");
+        refused("control = { admin_gids = 1; };\n", "1: control.admin_gids:", "list");
+        refused("control = {\n admin_gids = [ \"no such group\" ]; };\n", "2: control.admin_gids", "no such group");
 }
 
 static void values_have_ranges(void **state)

@@ -713,6 +713,74 @@ static void groups_are_those_at_connect_time(void **state)
         in_child(connect_in_groups);
 }
 
+/* Their number is looked for only where it is larger than usual. */
+static void connect_in_many_groups(void)
+{
+        static const size_t counts[] = {0, 1, 63, 64, 65, 1000};
+        gid_t groups[1000];
+
+        for (size_t i = 0; i < objm_array_len(groups); i++)
+                groups[i] = (gid_t)(2000 + i);
+        for (size_t i = 0; i < objm_array_len(counts); i++) {
+                struct objm_unix_listener l;
+                struct objm_peer peer;
+                int client, accepted;
+
+                CHECK(setgroups(counts[i], groups) == 0);
+                CHECK(try_listen(&l) == 0);
+                CHECK(objm_unix_connect(path, &client) == 0);
+                CHECK(objm_unix_accept(l.fd, 0, &accepted) == 0);
+                CHECK(objm_unix_peer(accepted, true, &peer) == 0);
+                CHECK(peer.n_groups == counts[i]);
+                CHECK(!counts[i] || memcmp(peer.groups, groups, counts[i] * sizeof(gid_t)) == 0);
+                objm_unix_peer_deinit(&peer);
+                objm_fd_close(accepted);
+                objm_fd_close(client);
+                objm_unix_listener_deinit(&l);
+        }
+}
+
+static void any_number_of_groups_is_read(void **state)
+{
+        if (geteuid() != 0)
+                skip();
+        in_child(connect_in_many_groups);
+}
+
+/* ---- changes to a listener ---- */
+
+static void mode_of_a_listener_changes(void **state)
+{
+        struct objm_unix_listener l = must_listen();
+        struct stat before, now;
+
+        assert_int_equal(stat(path, &before), 0);
+        assert_int_equal(objm_unix_listener_allow(&l, 0606, (gid_t)-1), 0);
+        assert_int_equal(stat(path, &now), 0);
+        assert_int_equal(now.st_mode & 07777, 0606);
+        assert_true(now.st_ino == before.st_ino && now.st_gid == before.st_gid);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(objm_unix_listener_allow(&l, 0600, (gid_t)-1), -ENOENT);
+        objm_unix_listener_deinit(&l);
+}
+
+static void hidden_listener_still_accepts_who_has_connected(void **state)
+{
+        struct objm_unix_listener l = must_listen(), other;
+        int early, late, accepted;
+
+        assert_int_equal(objm_unix_connect(path, &early), 0);
+        objm_unix_listener_hide(&l);
+        assert_int_equal(objm_unix_connect(path, &late), -ENOENT);
+        assert_int_equal(try_listen(&other), -EADDRINUSE); /* the lock is still held */
+        assert_int_equal(objm_unix_accept(l.fd, 0, &accepted), 0);
+        objm_fd_close(accepted);
+        objm_fd_close(early);
+        objm_unix_listener_deinit(&l);
+        assert_int_equal(try_listen(&other), 0);
+        objm_unix_listener_deinit(&other);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -737,6 +805,9 @@ int main(void)
                 unix_test(no_descriptor_is_left),
                 unix_test(peer_is_who_connected),
                 unix_test(groups_are_those_at_connect_time),
+                unix_test(any_number_of_groups_is_read),
+                unix_test(mode_of_a_listener_changes),
+                unix_test(hidden_listener_still_accepts_who_has_connected),
         };
 
         return cmocka_run_group_tests_name("unix", tests, NULL, NULL);
