@@ -226,7 +226,7 @@ static bool is_still(const struct objm_kept_slot *slot)
         struct stat st;
 
         return fstat(slot->fd, &st) == 0 && st.st_ctim.tv_sec == slot->ctime.tv_sec &&
-               st.st_ctim.tv_nsec == slot->ctime.tv_nsec;
+               st.st_ctim.tv_nsec == slot->ctime.tv_nsec && (uint64_t)st.st_size == slot->info.size;
 }
 
 /* Is the slot's file what an opening would find? What is not known for sure stays kept. */
@@ -290,7 +290,8 @@ bool objm_store_keep(struct objm_store *s, struct objm_kept *k, const void *uri,
         const struct objm_export *e;
         struct timespec ctime;
 
-        if (!k->wish.uri || k->wish.uri != uri || k->wish.len != len || info->size > OBJM_KEPT_SIZE_MAX)
+        if (!k->wish.uri || k->wish.uri != uri || k->wish.len != len || info->size > OBJM_KEPT_SIZE_MAX ||
+            k->wish.hash != objm_index_hash(s->catalog.index, uri, len))
                 return false;
         e = objm_exports_find(&s->catalog.exports, uri, len);
         return is_reported(s, uri, len, info->version) && objm_tree_may_keep(&e->tree, fd, info, &ctime) &&

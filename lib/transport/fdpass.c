@@ -17,7 +17,7 @@ ssize_t objm_fdpass_send(int sock, const void *buf, size_t len, const int *fds, 
 {
         struct iovec iov = {.iov_base = (void *)buf, .iov_len = len};
         struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-        union control control;
+        __attribute__((uninitialized)) union control control; /* a kilobyte, most often not used */
         ssize_t n;
 
         if (n_fds > OBJM_FDPASS_MAX)
@@ -25,6 +25,7 @@ ssize_t objm_fdpass_send(int sock, const void *buf, size_t len, const int *fds, 
         if (n_fds) {
                 struct cmsghdr *c = &control.align;
 
+                memset(&control, 0, CMSG_SPACE(n_fds * sizeof(int)));
                 msg.msg_control = &control;
                 msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
                 c->cmsg_level = SOL_SOCKET;
