@@ -89,6 +89,28 @@ static unsigned stat_many(void)
         return (unsigned)r;
 }
 
+/*
+ * Where waking up takes longer than either side polls, two that sleep never learn that polling would pay. With many in
+ * flight both find something each time, and go on polling when it is one at a time.
+ */
+static void begin_polling(void)
+{
+        struct objmapper_completion done[64];
+        unsigned wanted = depth;
+        uint64_t end = now() + 200000000;
+
+        for (depth = 32; now() < end;)
+                stat_many();
+        while (in_flight) {
+                int r = objmapper_wait(om, done, sizeof(done) / sizeof(*done), 2000);
+
+                if (r <= 0)
+                        give_up("wait", r);
+                in_flight -= (unsigned)r;
+        }
+        depth = wanted;
+}
+
 static unsigned once(void)
 {
         if (depth > 1)
@@ -138,6 +160,8 @@ int main(int argc, char **argv)
         if (r < 0)
                 give_up(argv[1], r);
         pin_to(argv[8]);
+        if (!(o.flags & OBJMAPPER_NO_SPIN))
+                begin_polling();
         if (rate > 0)
                 measure_at_rate(strtod(argv[4], NULL));
         else
