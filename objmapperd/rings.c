@@ -27,7 +27,7 @@ void rings_add(struct worker *w, struct ring *r)
         r->since = w->now;
         r->state = RING_ASLEEP;
         objm_list_add_tail(&w->rings.all, &r->used);
-        rings_wake(w, r);
+        objm_ring_server_doze(&r->end); /* nobody has it yet: no look, which would cost a page */
 }
 
 void rings_remove(struct worker *w, struct ring *r)

@@ -27,8 +27,7 @@ static int start(struct objm_ring_client *c, const struct objm_ring_geometry *g,
         r = objm_ring_producer_init(&c->requests, &requests, 0);
         if (r == 0)
                 r = objm_ring_consumer_init(&c->replies, &replies, 0);
-        if (r == 0)
-                r = objm_arena_init(&c->arena, g->arena, g->entries);
+        objm_arena_init(&c->arena, g->arena, g->entries);
         return r;
 }
 

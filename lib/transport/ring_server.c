@@ -15,13 +15,10 @@ int objm_ring_server_init(struct objm_ring_server *s, const struct objm_ring_geo
         int r;
 
         *s = (struct objm_ring_server){0};
-        r = objm_arena_init(&s->arena, g->arena, g->entries);
-        if (r == 0)
-                r = objm_shm_create(g, &s->shm, ret_fds);
-        if (r < 0) {
-                objm_arena_deinit(&s->arena);
+        objm_arena_init(&s->arena, g->arena, g->entries);
+        r = objm_shm_create(g, &s->shm, ret_fds);
+        if (r < 0)
                 return r;
-        }
         requests = objm_shm_requests(&s->shm);
         replies = objm_shm_replies(&s->shm);
         r = objm_ring_consumer_init(&s->requests, &requests, 0);

@@ -6,7 +6,7 @@ import os
 
 import daemon as d
 
-NO_RECONNECT, SPLIT_BODIES = 1, 8
+NO_RECONNECT, SPLIT_BODIES, RING = 1, 8, 16
 AUTO, FD, COPY, SPLICE = range(4)
 
 
