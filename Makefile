@@ -45,7 +45,7 @@ else ifeq ($(MODE),tsan)
   MODE_CFLAGS := -O1 -fno-omit-frame-pointer
 else ifeq ($(MODE),cov)
   SANITIZE    := --coverage
-  MODE_CFLAGS := -O0 -fprofile-update=atomic
+  MODE_CFLAGS := -O0 -fprofile-update=atomic -DOBJM_COVERAGE
 else ifeq ($(MODE),hash)
   MODE_CFLAGS := -O1 -DOBJM_HASH_CONSTANT
 else ifeq ($(MODE),fuzz)

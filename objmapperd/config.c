@@ -79,6 +79,7 @@ static int set_defaults(struct config *c)
                 .ring_entries = 256,
                 .ring_arena = 262144,
                 .ring_idle_ns = 60 * OBJM_NS_PER_S,
+                .sandbox = true,
                 .log_level = LOG_INFO,
         };
         r = add_listen(c, DEFAULT_SOCKET, getgrnam(DEFAULT_GROUP) ? DEFAULT_GROUP : NULL);

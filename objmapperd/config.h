@@ -70,6 +70,7 @@ struct config {
         bool ring_enabled;
         uint32_t ring_entries, ring_arena; /* powers of two */
         uint64_t ring_idle_ns;             /* 0: no limit */
+        bool sandbox;
 
         int log_level; /* as syslog(3): LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG */
 };

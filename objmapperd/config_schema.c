@@ -84,6 +84,10 @@ static const struct config_key metrics[] = {
         UNSUPPORTED("http"),
 };
 
+static const struct config_key security[] = {
+        BOOLEAN("sandbox", sandbox),
+};
+
 static const struct config_key log_keys[] = {
         CHOICE("level", log_level, levels),
 };
@@ -91,7 +95,7 @@ static const struct config_key log_keys[] = {
 static const struct config_group groups[] = {
         GROUP("concurrency", concurrency), GROUP("timeouts", timeouts), GROUP("index", index_keys),
         GROUP("limits", limits),           GROUP("control", control),   GROUP("ring", ring),
-        GROUP("metrics", metrics),         GROUP("log", log_keys),
+        GROUP("metrics", metrics),         GROUP("security", security), GROUP("log", log_keys),
 };
 
 const struct config_group *config_schema_group(const char *name)

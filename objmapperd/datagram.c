@@ -217,6 +217,7 @@ static void *thread_main(void *arg)
         struct datagram *d = arg;
         struct objm_qsbr *q = d->server->qsbr;
 
+        pthread_setname_np(pthread_self(), "objm-udp");
         objm_qsbr_register(q, &d->reader);
         while (!d->stopping) {
                 objm_loop_wait(&d->loop, -1);
@@ -284,7 +285,6 @@ int datagram_start(struct server *s, struct datagram **ret)
                 free(d);
                 return r;
         }
-        pthread_setname_np(d->thread, "objm-udp");
         *ret = d;
         return 0;
 }

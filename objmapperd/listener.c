@@ -196,6 +196,7 @@ static void *thread_main(void *arg)
 {
         struct listener *l = arg;
 
+        pthread_setname_np(pthread_self(), "objm-accept");
         objm_qsbr_register(l->server->qsbr, &l->reader);
         while (!l->stopping) {
                 objm_loop_wait(&l->loop, sleep_ms(l));
@@ -268,7 +269,6 @@ int listener_start(struct server *s, struct listener **ret)
                 listener_free(l);
                 return r;
         }
-        pthread_setname_np(l->thread, "objm-accept");
         *ret = l;
         return 0;
 }

@@ -10,6 +10,7 @@
 #include "objmapperd/log.h"
 #include "objmapperd/manager.h"
 #include "objmapperd/reload.h"
+#include "objmapperd/sandbox.h"
 #include "protocol/v3.h"
 
 #include <errno.h>
@@ -170,6 +171,7 @@ static int start(struct daemon *d, struct config *config)
 {
         struct config_error err;
         size_t bad = SIZE_MAX;
+        bool sandbox = config->sandbox;
         int r = sockets_open(config, &d->sockets, &err);
 
         if (r < 0) {
@@ -177,6 +179,8 @@ static int start(struct daemon *d, struct config *config)
                 config_free(config);
                 return r;
         }
+        if (sandbox)
+                sandbox_files(config, d->sockets.passed);
         r = server_new(config, &bad, &d->server);
         if (r < 0) {
                 reload_explain(config, bad, r, &err);
@@ -191,7 +195,10 @@ static int start(struct daemon *d, struct config *config)
         }
         control_open(&d->server->control, &d->loop, on_control, d);
         watch_set(&d->watch, current_store(d));
-        return serve_sockets(d);
+        r = serve_sockets(d);
+        if (r == 0 && sandbox)
+                sandbox_calls();
+        return r;
 }
 
 static void loop_once(struct daemon *d, int timeout_ms)

@@ -284,6 +284,7 @@ void worker_free(struct worker *w)
 
 static void *thread_main(void *arg)
 {
+        pthread_setname_np(pthread_self(), "objm-worker"); /* itself: others would have to write to /proc */
         run(arg);
         return NULL;
 }
@@ -323,7 +324,6 @@ int worker_start(struct server *s, struct worker **ret)
                 worker_free(w);
                 return r;
         }
-        pthread_setname_np(w->thread, "objm-worker");
         *ret = w;
         return 0;
 }

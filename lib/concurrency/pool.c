@@ -220,6 +220,14 @@ static void run(struct seat *s, struct objm_job *job, enum objm_pool_lane lane, 
         atomic_store_explicit(&s->since, 0, memory_order_relaxed);
 }
 
+static void take_name(const struct seat *s)
+{
+        char name[16];
+
+        snprintf(name, sizeof(name), "%s-%u", s->pool->name, (unsigned)(s - s->pool->seat) % 1000);
+        pthread_setname_np(pthread_self(), name);
+}
+
 static void *pool_thread(void *arg)
 {
         struct seat *s = arg;
@@ -229,6 +237,7 @@ static void *pool_thread(void *arg)
         struct objm_job *job;
         bool lanes_first = true;
 
+        take_name(s);
         objm_qsbr_register(p->qsbr, &reader);
         while ((job = wait_for_job(p, &lane, &lanes_first))) {
                 run(s, job, lane, &reader);
@@ -243,7 +252,6 @@ static void *pool_thread(void *arg)
 /* Every signal belongs to other threads. */
 static int start_thread(struct objm_pool *p, const pthread_attr_t *attr)
 {
-        char name[16];
         struct seat *s = &p->seat[p->n_threads];
         int r;
 
@@ -251,8 +259,6 @@ static int start_thread(struct objm_pool *p, const pthread_attr_t *attr)
         r = pthread_create(&s->thread, attr, pool_thread, s);
         if (r)
                 return -r;
-        snprintf(name, sizeof(name), "%s-%u", p->name, p->n_threads % 1000);
-        pthread_setname_np(s->thread, name);
         p->n_threads++;
         return 0;
 }

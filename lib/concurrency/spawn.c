@@ -50,6 +50,7 @@ static void *thread_main(void *arg)
         struct thread *t = arg;
         struct objm_spawner *s = t->spawner;
 
+        pthread_setname_np(pthread_self(), s->name);
         t->fn(t->arg);
         pthread_mutex_lock(&s->lock);
         objm_list_move_tail(&s->done, &t->link);
@@ -80,7 +81,6 @@ static int start_locked(struct objm_spawner *s, struct thread *t)
         if (r)
                 return -r;
         s->count++;
-        pthread_setname_np(t->id, s->name);
         objm_list_add_tail(&s->running, &t->link); /* thread_main() cannot move it before the lock is released */
         return 0;
 }

@@ -76,6 +76,9 @@ def test_the_daemon_may_not(machine, socket):
                 if ":\t" in line)
     assert said["NoNewPrivs"] == "1" and said["Seccomp"] == "2"
     assert int(said["CapBnd"], 16) == int(said["CapEff"], 16) == 0
+    assert "sandbox: system calls are filtered (seccomp)\n" in journal(machine)
+    assert "sandbox: nothing is executed, nothing written (Landlock ABI" in journal(machine) or (
+        "sandbox: files are not restricted" in journal(machine))
     assert set(said["Uid"].split()) == {machine.run("id", "-u", "objmapper").stdout.strip()}
     mounts = machine.path(f"/proc/{main_pid(machine)}/mounts").read_text().splitlines()
     root = next(line for line in mounts if line.split()[1] == "/")
