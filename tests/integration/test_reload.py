@@ -132,8 +132,8 @@ def test_group_changes_and_the_socket_stays(daemon, tree):
 
 
 def test_path_in_use_changes_nothing(daemon, start, tree, workdir):
-    neighbour = start({"/": tree.path})
-    before, more, file = os.stat(daemon.socket), daemon.socket + "2", workdir / "file"
+    neighbour = start({"/": tree.path}, socket_path=daemon.socket + "n")  # where the sandbox lets files be written
+    before, more, file = os.stat(daemon.socket), daemon.socket + "2", daemon.dir / "file"
     file.write_text("not a socket")
     for taken in (neighbour.socket, file):
         said = refuse(daemon, 'log = { level = "debug"; };\n' + exports("/", "allow_uids = [ 1 ];")
