@@ -183,7 +183,7 @@ static void flush(struct connection *c, struct stretch *s)
                 note_left(c, s->replies, n_fds);
                 count_batch(c, s);
                 c->refuse_fds = c->refuse_fds && !s->replies;
-                c->closing = c->closing || s->last;
+                c->closing = c->closing || s->last || !requests_left(c, 0);
                 c->want_write = c->want_write || full(c, s);
                 s->mark = s->at;
         } else {
