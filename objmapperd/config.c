@@ -191,6 +191,7 @@ void config_free(struct config *c)
         config_clear_listen(c);
         config_clear_exports(c);
         free(c->admin_gids.id);
+        free(c->http);
         free(c);
 }
 

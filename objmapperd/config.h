@@ -72,6 +72,7 @@ struct config {
         uint64_t ring_idle_ns;             /* 0: no limit */
         bool sandbox;
 
+        char *http; /* where metrics are had by HTTP: a path or "ADDRESS:PORT"; NULL: nowhere */
         int log_level; /* as syslog(3): LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG */
 };
 

@@ -6,11 +6,15 @@
 #include "config_precheck.h"
 #include "config_reader.h"
 #include "config_schema.h"
+#include "transport/inet.h"
 #include "units.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#define ENDPOINT_MAX 107 /* what a socket's path may have */
 
 static int read_bytes(struct config_reader *r, const config_setting_t *s, const struct config_key *key, uint32_t *ret)
 {
@@ -93,6 +97,27 @@ static int read_unsupported(struct config_reader *r, const config_setting_t *s)
         return config_reader_fail(r, s, "is not supported by this version");
 }
 
+static int read_endpoint(struct config_reader *r, const config_setting_t *s, char **ret)
+{
+        const char *text = config_setting_get_string(s);
+        struct objm_inet addr;
+        int e;
+
+        if (text && text[0] == '\0') {
+                free(*ret);
+                *ret = NULL;
+                return 0;
+        }
+        e = config_reader_string(r, s, ENDPOINT_MAX, &text);
+        if (e < 0)
+                return e;
+        if (text[0] != '/' && objm_inet_parse_pair(text, &addr) < 0)
+                return config_reader_fail(r, s, "must be ADDRESS:PORT in numbers, or the path of a socket");
+        free(*ret);
+        *ret = strdup(text);
+        return *ret ? 0 : -ENOMEM;
+}
+
 static int read_key(struct config_reader *r, const config_setting_t *s, const struct config_key *key)
 {
         void *field = (char *)r->config + key->offset;
@@ -113,6 +138,8 @@ static int read_key(struct config_reader *r, const config_setting_t *s, const st
                 return read_duration(r, s, key, field);
         case CONFIG_GIDS:
                 return config_entries_gids(r, s, field);
+        case CONFIG_ENDPOINT:
+                return read_endpoint(r, s, field);
         case CONFIG_CHOICE:
                 return read_choice(r, s, key, field);
         case CONFIG_UNSUPPORTED:

@@ -13,6 +13,7 @@
 #define DURATION(name, field)          {name, CONFIG_DURATION, offsetof(struct config, field), 0, MAX_TIMEOUT_S, NULL}
 #define CHOICE(name, field, choices)   {name, CONFIG_CHOICE, offsetof(struct config, field), 0, 0, choices}
 #define GIDS(name, field)              {name, CONFIG_GIDS, offsetof(struct config, field), 0, 0, NULL}
+#define ENDPOINT(name, field)          {name, CONFIG_ENDPOINT, offsetof(struct config, field), 0, 0, NULL}
 #define UNSUPPORTED(name)              {name, CONFIG_UNSUPPORTED, 0, 0, 0, NULL}
 #define GROUP(name, keys)              {name, keys, objm_array_len(keys)}
 
@@ -81,7 +82,7 @@ static const struct config_key ring[] = {
 };
 
 static const struct config_key metrics[] = {
-        UNSUPPORTED("http"),
+        ENDPOINT("http", http),
 };
 
 static const struct config_key security[] = {

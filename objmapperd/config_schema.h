@@ -14,6 +14,7 @@ enum config_type {
         CONFIG_BYTES,       /* uint32_t, min..max; an integer or a string such as "4K" */
         CONFIG_DURATION,    /* uint64_t, ns, up to max seconds; an integer (seconds) or a string such as "500ms" */
         CONFIG_GIDS,        /* struct config_ids; a list of numbers or names of groups */
+        CONFIG_ENDPOINT,    /* char *; a path that begins with '/', "ADDRESS:PORT" in numbers, or "": NULL */
         CONFIG_CHOICE,      /* int, one of the words of a config_choice table */
         CONFIG_UNSUPPORTED, /* no value but false, 0 or "" is taken: a later version's feature */
 };

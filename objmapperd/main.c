@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "concurrency/loop.h"
 #include "objmapperd/config.h"
+#include "objmapperd/http.h"
 #include "objmapperd/log.h"
 #include "objmapperd/manager.h"
 #include "objmapperd/reload.h"
@@ -27,6 +28,7 @@ struct daemon {
         const struct options *options;
         struct server *server;
         struct sockets sockets;
+        struct http *http;
         struct objm_loop loop;
         struct objm_source signals, drained;
         struct watch watch;
@@ -151,6 +153,17 @@ static int prepare(struct daemon *d)
         return objm_loop_add(&d->loop, &d->signals);
 }
 
+static int open_metrics(struct daemon *d, const char *endpoint)
+{
+        int r = endpoint ? http_open(endpoint, &d->http) : 0;
+
+        if (r == -ENOSYS)
+                log_line(LOG_ERR, "metrics.http: libmicrohttpd is not there");
+        else if (r < 0)
+                log_line(LOG_ERR, "metrics.http: %s: %s", endpoint, strerror(-r));
+        return r;
+}
+
 static int serve_sockets(struct daemon *d)
 {
         int r = 0;
@@ -179,6 +192,11 @@ static int start(struct daemon *d, struct config *config)
                 config_free(config);
                 return r;
         }
+        r = open_metrics(d, config->http);
+        if (r < 0) {
+                config_free(config);
+                return r;
+        }
         if (sandbox)
                 sandbox_files(config, d->sockets.passed);
         r = server_new(config, &bad, &d->server);
@@ -195,7 +213,9 @@ static int start(struct daemon *d, struct config *config)
         }
         control_open(&d->server->control, &d->loop, on_control, d);
         watch_set(&d->watch, current_store(d));
-        r = serve_sockets(d);
+        r = d->http ? http_serve(d->http, d->server) : 0;
+        if (r == 0)
+                r = serve_sockets(d);
         if (r == 0 && sandbox)
                 sandbox_calls();
         return r;
@@ -259,6 +279,7 @@ static int run(const struct options *options, struct config *config)
         if (r == 0)
                 serve(&d);
         watch_set(&d.watch, NULL);
+        http_stop(d.http);
         server_free(d.server);
         sockets_close(&d.sockets);
         objm_fd_close(d.signals.fd);

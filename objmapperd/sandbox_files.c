@@ -87,6 +87,8 @@ int sandbox_restrict_files(const struct config *config, bool passed)
         for (size_t i = 0; r == 0 && !passed && i < config->n_listen; i++)
                 if (config->listen[i].transport == CONFIG_TRANSPORT_UNIX)
                         r = allow_beside(ruleset, config->listen[i].path);
+        if (r == 0 && config->http && config->http[0] == '/')
+                r = allow_beside(ruleset, config->http);
         if (r < 0)
                 return r;
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)

@@ -2,11 +2,13 @@
 """What the daemon counts, compared with a log of what was asked and answered."""
 import collections
 import contextlib
+import http.client
 import json
 import os
 import pty
 import random
 import re
+import socket
 import subprocess
 
 import daemon as d
@@ -15,6 +17,7 @@ import omproto as p
 import omring
 import omudp
 import openmetrics
+import pytest
 
 MODES = {p.FD: "fd", p.COPY: "copy", p.SPLICE: "splice", p.INLINE: "inline", p.AUTO: "auto"}
 STATUSES = {p.OK: "ok", p.NOT_FOUND: "not_found", p.INVALID: "invalid_request", p.INVALID_MODE: "invalid_mode",
@@ -294,6 +297,54 @@ def test_counts_of_a_ring(start, tree):
     compare(daemon, before, log)
     now = openmetrics.numbers(daemon)
     assert since(before, now, "objmapper_fallbacks_total", ("ring_referred",)) == referred
+
+
+# ---- HTTP ----
+
+
+WITH_HTTP = pytest.mark.skipif(not os.path.exists("/usr/include/microhttpd.h"), reason="libmicrohttpd-dev is missing")
+
+
+def fetch(address, method="GET", path="/metrics"):
+    """(status, type, text) from a path or (host, port)."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    connection = http.client.HTTPConnection("objmapperd", timeout=d.PATIENCE)
+    with socket.socket(family) as connection.sock:
+        connection.sock.settimeout(d.PATIENCE)
+        connection.sock.connect(address)
+        connection.request(method, path, headers={"Connection": "close"})
+        answer = connection.getresponse()
+        return answer.status, answer.getheader("Content-Type"), answer.read().decode()
+
+
+@WITH_HTTP
+def test_http(start, tree, workdir):
+    """The same text as by STATS, at an address and at a path; nothing else, and no other method."""
+    tcp = start({"/": tree.path}, config='metrics = { http = "127.0.0.1:0"; };\n')
+    port = int(re.search(r"metrics at http://127.0.0.1:(\d+)/metrics", tcp.log()).group(1))
+    path = str(workdir / "metrics")
+    local = start({"/": tree.path}, config=f'metrics = {{ http = "{path}"; }};\n')
+    assert os.stat(path).st_mode & 0o777 == 0o660
+    for daemon, address in ((tcp, ("127.0.0.1", port)), (local, path)):
+        status, kind, text = fetch(address)
+        assert status == 200 and kind.startswith("application/openmetrics-text; version=1.0.0")
+        assert set(openmetrics.parse(text)) == set(openmetrics.parse(openmetrics.read(daemon, ord("m"))))
+        assert fetch(address, "HEAD")[::2] == (200, "")
+        assert fetch(address, path="/")[0] == 404
+        assert fetch(address, "POST")[0] == 405
+
+
+@WITH_HTTP
+def test_http_address_in_use(start, tree, workdir):
+    """Says so and does not start."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        (workdir / "c").write_text(f'metrics = {{ http = "127.0.0.1:{port}"; }};\n')
+        done = subprocess.run([d.BIN, "--foreground", "--config", workdir / "c", "--socket", workdir / "s", "--export",
+                               f"/={tree.path}"], capture_output=True, text=True, timeout=d.PATIENCE)
+    assert done.returncode == 1 and f"metrics.http: 127.0.0.1:{port}: Address already in use" in done.stderr
 
 
 # ---- objmap ----

@@ -274,12 +274,21 @@ static void values_have_ranges(void **state)
 static void later_features_are_not_taken_silently(void **state)
 {
         static const char *const on[] = {
-                "concurrency = { use_async_copy = true; };", "metrics = { http = \"127.0.0.1:9180\"; };",
+                "concurrency = { use_async_copy = true; };",
                 "concurrency = { use_async_copy = 1L; };",
         };
 
         for (size_t i = 0; i < objm_array_len(on); i++)
                 refused(on[i], "1: ", "is not supported by this version");
+}
+
+static void endpoints_are_addresses_or_paths(void **state)
+{
+        refused("metrics = { http = \"localhost:9180\"; };", "1: metrics.http", "ADDRESS:PORT");
+        refused("metrics = { http = \"127.0.0.1\"; };", "1: metrics.http", "ADDRESS:PORT");
+        refused("metrics = { http = \"run/m\"; };", "1: metrics.http", "ADDRESS:PORT");
+        refused("metrics = { http = 9180; };", "1: metrics.http", "string");
+        refused("metrics = { http = true; };", "1: metrics.http", "string");
 }
 
 static void rings_have_bounds(void **state)
@@ -634,6 +643,7 @@ int main(void)
                 cmocka_unit_test(wrong_keys_and_types_are_named),
                 cmocka_unit_test(values_have_ranges),
                 cmocka_unit_test(later_features_are_not_taken_silently),
+                cmocka_unit_test(endpoints_are_addresses_or_paths),
                 cmocka_unit_test(rings_have_bounds),
                 cmocka_unit_test(bad_tcp_entries_are_named),
                 cmocka_unit_test(tcp_entries_are_taken),
