@@ -3,8 +3,7 @@
 """leavers.py SECONDS: clients with a ring each, a thousand at a time; each makes one request, is answered and leaves.
 
 Afterwards the daemon has no more descriptors and threads than before its first client, less than 512 KB more anonymous
-memory than after the first ten thousand (an allocator keeps what the peak has needed), and uses no CPU. Exit status 1
-when it does.
+memory than after the first ten thousand, and uses no CPU. Exit status 1 when it does.
 """
 import os
 import pathlib
@@ -37,6 +36,16 @@ def come_and_go(daemon):
             c.close()
 
 
+def settled_kb(daemon):
+    """Anonymous memory at its lowest over some rounds: an allocator gives back what a peak has needed now and then."""
+    found = []
+    for _ in range(WARM):
+        come_and_go(daemon)
+        daemon.at_rest()
+        found.append(daemon.anon_kb())
+    return min(found[WARM // 2 :])
+
+
 def cpu_of_a_second(daemon):
     before = daemon.cpu_seconds()
     time.sleep(1)
@@ -50,15 +59,11 @@ def main(seconds):
         (tree / "a").write_bytes(b"a" * 1000)
         daemon = Daemon(work, {"/": tree}, config="concurrency = { max_connections = 2000; };\n")
         try:
-            for _ in range(WARM):
-                come_and_go(daemon)
-            daemon.at_rest()
-            first, rounds, end = daemon.anon_kb(), 0, time.monotonic() + seconds
+            first, rounds, end = settled_kb(daemon), 0, time.monotonic() + seconds
             while time.monotonic() < end:
                 come_and_go(daemon)
                 rounds += 1
-            daemon.at_rest()
-            grown = daemon.anon_kb() - first
+            grown = settled_kb(daemon) - first
             wait_until(lambda: cpu_of_a_second(daemon) < 0.01, message="it uses a CPU although nobody is there")
             print(f"{rounds * AT_ONCE} rings: {grown} KB more than after {WARM * AT_ONCE} before, {daemon.fds()} descriptors, "
                   f"{daemon.threads()} threads as at the start, {cpu_of_a_second(daemon) * 1e3:.1f} ms of CPU a second")
