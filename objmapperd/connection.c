@@ -6,6 +6,7 @@
 #include "objmapperd/quarantine.h"
 #include "objmapperd/ring.h"
 #include "objmapperd/transfer.h"
+#include "objmapperd/transfer_job.h"
 #include "transport/tcp.h"
 #include "transport/unix.h"
 
@@ -280,17 +281,23 @@ void connection_on_reply(struct connection *c, struct reply *reply)
         connection_settle(c, true);
 }
 
-void connection_on_return(struct connection *c, int result, struct reply *reply)
+void connection_on_return(struct connection *c, struct transfer *t)
 {
         c->source.events = 0;
-        if (result < 0 || c->doomed || objm_loop_add(&c->worker->loop, &c->source) < 0) {
-                if (reply)
-                        objm_fd_close(reply->fd);
+        if (t->in_len) {
+                free(c->in);
+                c->in = t->in;
+                c->in_len = t->in_len;
+        }
+        c->end_of_input = c->end_of_input || t->end_of_input;
+        if (t->result < 0 || c->doomed || objm_loop_add(&c->worker->loop, &c->source) < 0) {
+                if (t->has_reply)
+                        objm_fd_close(t->reply.fd);
                 connection_close(c);
                 return;
         }
-        if (reply)
-                exchange_reply(c, reply);
+        if (t->has_reply)
+                exchange_reply(c, &t->reply);
         if (!c->dead)
                 exchange_resume(c);
         connection_settle(c, true);

@@ -64,6 +64,8 @@ struct connection {
         bool tcp;            /* takes bytes alone; else a Unix socket */
         struct transfer *lent; /* not NULL: the socket is the pool's */
         struct ring *ring;     /* NULL: none yet; may be closed */
+        uint8_t streak;      /* bodies that the client took one after the other; see escort.h */
+        uint64_t body_at;    /* ns, coarse: when the last one left */
         uint32_t sndbuf;     /* bytes, as asked of the kernel */
         uint32_t inline_limit; /* bytes; 0: the client takes no bytes for a descriptor */
         bool may_ring;       /* negotiated */
@@ -109,10 +111,10 @@ void connection_polled(struct connection *c, ssize_t received);
 void connection_on_reply(struct connection *c, struct reply *r);
 
 /*
- * The pool has sent a body (result 0, @r NULL; it has been counted) or failed to, or has a reply of another kind, whose
- * fd is taken.
+ * It is no longer lent: bodies have been sent (and counted), or not, and more may have come of it. Takes what @t has of
+ * that.
  */
-void connection_on_return(struct connection *c, int result, struct reply *r);
+void connection_on_return(struct connection *c, struct transfer *t);
 
 /* After work that others than its socket's events have done. */
 void connection_settle(struct connection *c, bool progress);

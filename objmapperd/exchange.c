@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "objmapperd/control.h"
+#include "objmapperd/escort.h"
 #include "objmapperd/hello.h"
 #include "objmapperd/log_refused.h"
 #include "objmapperd/ring_attach.h"
@@ -389,17 +390,39 @@ static bool gather_body(struct connection *c, struct stretch *s, const struct re
         return true;
 }
 
+/*
+ * A body was asked for, nothing else of the connection waits, neither for its turn nor for another thread, and nothing
+ * limits how often it may ask.
+ */
+static bool alone(const struct connection *c, const struct stretch *s, const struct request *rq, size_t used)
+{
+        const struct snapshot *snap = c->worker->snapshot;
+
+        return (rq->mode == OBJM_MODE_COPY || rq->mode == OBJM_MODE_SPLICE) && s->at + used == s->len && !c->jobs &&
+               !c->ring && !c->attaching && !snap->requests_per_connection && !snap->rate_limited;
+}
+
+static void credit(struct connection *c, bool alone)
+{
+        if (alone)
+                escort_credit(c);
+        else
+                c->streak = 0;
+}
+
 /* As start_task(). Takes reply->fd; when the request has to wait it is run again. */
 static void send_body(struct connection *c, struct stretch *s, const struct request *rq, struct reply *reply,
                       size_t used)
 {
-        bool small = reply->body_len <= TRANSFER_GATHER_MAX;
+        bool one = alone(c, s, rq, used), escorted = one && escort_deserved(c);
+        bool small = reply->body_len <= TRANSFER_GATHER_MAX && !escorted;
         bool room = !small || make_room(c, s, DIALECT_REPLY_MAX + (size_t)reply->body_len, false);
         struct metrics_record record = metrics_record_of(reply);
         int r;
 
         if (room && small && gather_body(c, s, rq, reply)) {
                 s->at += used;
+                credit(c, one);
                 return;
         }
         if (!room || !make_room(c, s, SIZE_MAX, false)) {
@@ -407,7 +430,7 @@ static void send_body(struct connection *c, struct stretch *s, const struct requ
                 return;
         }
         own_body(c, reply);
-        r = transfer_send(c, reply);
+        r = transfer_send(c, reply, one);
         if (r < 0)
                 objm_fd_close(reply->fd);
         if (r == -EAGAIN || c->dead) {
@@ -426,6 +449,7 @@ static void send_body(struct connection *c, struct stretch *s, const struct requ
         note_left(c, 1, 0);
         if (r == 0) {
                 exchange_count_now(c, &record, c->received);
+                credit(c, one);
         }
 }
 

@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "objmapperd/connection.h"
 #include "objmapperd/datagram.h"
+#include "objmapperd/escort.h"
 #include "objmapperd/hello.h"
 #include "objmapperd/listener.h"
 #include "objmapperd/listening.h"
@@ -155,6 +156,8 @@ static int start(struct server *s, struct config *config, size_t *ret_bad)
                 r = objm_spawner_new(REAPERS_MAX, "objm-reaper", &s->reapers);
         if (r == 0)
                 r = objm_pool_new(pool_size, config->max_queue_depth, "objm-pool", s->qsbr, &s->pool);
+        if (r == 0)
+                r = objm_crew_new(ESCORTS_MAX, ESCORTS_IDLE_MS, "objm-escort", s->qsbr, &s->escorts);
         if (r == 0)
                 r = snapshot_new(s, config, NULL, ret_bad, &snap);
         if (r < 0)
@@ -324,6 +327,7 @@ static void stop_threads(struct server *s)
         for (size_t i = 0; i < s->n_fixed; i++)
                 worker_join(s->fixed[i]);
         objm_spawner_free(s->spawner);
+        objm_crew_free(s->escorts);
         objm_spawner_free(s->reapers); /* before the pool: they wait for its jobs */
         if (s->pool)
                 objm_pool_stop(s->pool);

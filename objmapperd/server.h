@@ -6,6 +6,7 @@
  * and stopping are the main thread's.
  */
 #include "base/list.h"
+#include "concurrency/crew.h"
 #include "concurrency/model.h"
 #include "concurrency/pool.h"
 #include "concurrency/qsbr.h"
@@ -37,6 +38,7 @@ struct server {
         _Atomic(struct snapshot *) snapshot;
         struct objm_qsbr *qsbr;
         struct objm_pool *pool;
+        struct objm_crew *escorts;
         struct objm_spawner *spawner; /* for the models that start threads */
         struct objm_spawner *reapers; /* free what a reload has replaced */
         const struct objm_model *model;

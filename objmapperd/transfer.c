@@ -3,43 +3,20 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "objmapperd/escort.h"
 #include "objmapperd/exchange.h"
-#include "transport/body.h"
+#include "objmapperd/transfer_job.h"
 #include "transport/tcp.h"
 #include "transport/unix.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#define QUANTUM   (256 * 1024)
-#define TURN      16 /* quanta, after which whoever waits for a descriptor has its turn too */
-#define PIECE     (64 * 1024)
-#define READAHEAD (128 * 1024) /* below, the kernel's own guess is as good */
-
 enum {
         UNFINISHED = 1,
-};
-
-struct transfer {
-        struct objm_pool_source source;
-        struct objm_mail mail;
-        struct connection *c;
-        struct objm_body body; /* fd -1: the request has not been run yet */
-        struct request rq;
-        struct reply reply;    /* has_reply: something else came of it than a body */
-        bool has_reply;
-        bool cold;             /* may wait for the disk when it runs next */
-        int result;
-        struct metrics_record record; /* of the body */
-        uint64_t received_ns, posted_ns;
-        uint64_t window_start; /* bytes taken by then; the worker's */
-        _Atomic uint64_t sent;
-        uint8_t uri[];
 };
 
 static void give_back(struct objm_mail *m)
@@ -51,145 +28,25 @@ static void give_back(struct objm_mail *m)
         metrics_tally(metrics, &metrics->handover, c->worker->now > t->posted_ns ? c->worker->now - t->posted_ns : 0);
         t->reply.received_ns = t->received_ns;
         c->lent = NULL;
-        if (!t->has_reply && t->result == 0)
+        if (t->uncounted)
                 exchange_count(c, &t->record, 1, t->received_ns, t->posted_ns);
-        else if (!t->has_reply)
+        else if (t->cut)
                 objm_tally_add(&metrics->cut_off, 1);
-        connection_on_return(c, t->result, t->has_reply ? &t->reply : NULL);
+        c->served += t->bodies - t->uncounted;
+        escort_judge(t);
+        connection_on_return(c, t);
         free(t);
 }
 
-static void end_body(struct transfer *t)
-{
-        if (t->body.fd >= 0)
-                server_count_bodies(t->c->worker->server, -1);
-        objm_body_deinit(&t->body);
-}
-
-/* The worker's memory goes by QSBR: online while it is told. */
-static void finish(struct transfer *t, struct objm_qsbr_reader *r, int result)
-{
-        struct server *s = t->c->worker->server;
-
-        objm_pool_forget(s->pool, &t->source);
-        end_body(t);
-        t->result = result;
-        t->posted_ns = objm_clock_ns();
-        objm_qsbr_online(r);
-        objm_loop_post(&t->c->worker->loop, &t->mail);
-}
-
-/* body->fd is the reply's still. */
-static void describe(const struct connection *c, const struct reply *r, struct objm_body *body)
+void transfer_describe(const struct connection *c, const struct reply *r, struct objm_body *body)
 {
         body->fd = r->fd;
-        body->splice = r->mode == OBJM_MODE_SPLICE;
-        body->nowait = body->probed = false;
+        body->splice = r->mode == OBJM_MODE_SPLICE && r->body_len >= TRANSFER_SPLICE_MIN;
+        body->nowait = body->probed = body->patient = false;
         body->at = r->body_at;
         body->left = r->body_len;
         body->head_len = (uint8_t)c->dialect->encode(body->head, sizeof(body->head), r);
         body->head_sent = 0;
-}
-
-static void begin_body(struct transfer *t, struct reply *r)
-{
-        describe(t->c, r, &t->body);
-        t->record = metrics_record_of(r);
-        t->rq.op = r->op;
-        t->rq.mode = r->asked;
-        t->rq.id = r->id;
-        t->rq.want_metadata = r->want_metadata;
-        r->fd = -1;
-        server_count_bodies(t->c->worker->server, 1);
-        if (r->body_len > READAHEAD)
-                (void)posix_fadvise(t->body.fd, (off_t)r->body_at, (off_t)r->body_len, POSIX_FADV_SEQUENTIAL);
-}
-
-static void become_reply(struct transfer *t, struct reply r)
-{
-        t->reply = r;
-        t->has_reply = true;
-}
-
-/* The file could not be read, or is shorter than it was: as long as nothing has left, that can still be said. */
-static int say_if_unreadable(struct transfer *t, int result)
-{
-        if ((result != -EIO && result != -ENODATA) || t->body.head_sent)
-                return result;
-        become_reply(t, request_refuse(&t->rq, OBJM_STATUS_STORAGE, "the object cannot be read"));
-        return 0;
-}
-
-/* In the pool: looks the object up. False: it came to something else than a body. */
-static bool open_object(struct transfer *t)
-{
-        struct server *s = t->c->worker->server;
-        struct request_context ctx = {.server = s, .snapshot = server_snapshot(s), .peer = &t->c->peer};
-        struct reply r = request_run_waiting(&ctx, &t->rq);
-
-        if (r.body && server_bodies_over(s)) {
-                objm_fd_close(r.fd);
-                r = request_refuse(&t->rq, OBJM_STATUS_UNAVAILABLE, "out of descriptors");
-        }
-        if (r.body) {
-                begin_body(t, &r);
-                return true;
-        }
-        become_reply(t, r);
-        return false;
-}
-
-static int send_quantum(struct transfer *t, bool nowait)
-{
-        uint64_t before = t->body.left;
-        uint8_t buf[PIECE];
-        int r;
-
-        t->body.nowait = nowait;
-        r = objm_body_send(&t->body, t->c->source.fd, QUANTUM, buf, sizeof(buf));
-        atomic_fetch_add_explicit(&t->sent, before - t->body.left, memory_order_relaxed);
-        return r;
-}
-
-/*
- * Sends until the socket is full, others wait for the thread or the disk would have to be waited for; a quantum may do
- * that in the cold lane. 0: all is sent.
- */
-static int send_pieces(struct transfer *t, struct objm_pool *pool)
-{
-        int r = t->cold ? send_quantum(t, false) : OBJM_BODY_MORE;
-
-        for (unsigned n = 0; r == OBJM_BODY_MORE && n < TURN && (n == 0 || objm_pool_queued(pool) == 0); n++)
-                r = send_quantum(t, true);
-        return r;
-}
-
-/* From submit() and wait() on, the transfer may be another thread's. */
-static void run(struct objm_job *job, struct objm_qsbr_reader *reader)
-{
-        struct transfer *t = objm_container_of(job, struct transfer, source.job);
-        struct objm_pool *pool = t->c->worker->server->pool;
-        int r;
-
-        if (t->body.fd < 0 && !open_object(t)) {
-                finish(t, reader, 0);
-                return;
-        }
-        objm_qsbr_offline(reader);
-        r = send_pieces(t, pool);
-        while (r == OBJM_BODY_MORE || r == OBJM_BODY_COLD) {
-                t->cold = r == OBJM_BODY_COLD;
-                if (objm_pool_submit(pool, &t->source.job, t->cold ? OBJM_LANE_COLD : OBJM_LANE_REQUEST) == 0)
-                        return;
-                r = send_pieces(t, pool); /* no room to wait in */
-        }
-        t->cold = false;
-        if (r == -EAGAIN)
-                r = objm_pool_wait(pool, &t->source, EPOLLOUT);
-        else if (r == 0)
-                r = 1;
-        if (r != 0)
-                finish(t, reader, r < 0 ? say_if_unreadable(t, r) : 0);
 }
 
 static struct transfer *transfer_new(struct connection *c, size_t uri_len)
@@ -200,7 +57,7 @@ static struct transfer *transfer_new(struct connection *c, size_t uri_len)
                 return NULL;
         memset(t, 0, sizeof(*t));
         t->source.fd = c->source.fd;
-        t->source.job.run = run;
+        t->source.job.run = transfer_run;
         t->mail.deliver = give_back;
         t->body.fd = -1;
         t->reply.fd = -1;
@@ -242,6 +99,13 @@ int transfer_start(struct connection *c, const struct request *rq)
         return r;
 }
 
+static void undo(struct transfer *t, struct reply *reply)
+{
+        reply->fd = t->body.fd;
+        server_count_bodies(t->c->worker->server, -1);
+        free(t);
+}
+
 /* Lends the connection with an object that is open and of which @sent bytes, head included, have left. */
 static int start_body(struct connection *c, struct reply *reply, size_t sent)
 {
@@ -250,17 +114,33 @@ static int start_body(struct connection *c, struct reply *reply, size_t sent)
 
         if (!t)
                 return -ENOMEM;
-        begin_body(t, reply);
+        transfer_begin(t, reply);
         t->body.head_sent = (uint8_t)(sent < t->body.head_len ? sent : t->body.head_len);
         t->body.at += sent - t->body.head_sent;
         t->body.left -= sent - t->body.head_sent;
         r = lend(c, t);
-        if (r < 0) {
-                reply->fd = t->body.fd;
-                server_count_bodies(c->worker->server, -1);
-                free(t);
-        }
+        if (r < 0)
+                undo(t, reply);
         return r;
+}
+
+/* Lends the connection to an escort. False: it goes on without. */
+static bool start_escorted(struct connection *c, struct reply *reply)
+{
+        struct transfer *t = server_bodies_over(c->worker->server) ? NULL : transfer_new(c, 0);
+
+        if (!t)
+                return false;
+        transfer_begin(t, reply);
+        t->alone = true;
+        if (!escort_takes(t)) {
+                undo(t, reply);
+                c->streak = 0;
+                return false;
+        }
+        objm_loop_remove(&c->worker->loop, &c->source);
+        c->lent = t;
+        return true;
 }
 
 /*
@@ -272,7 +152,7 @@ static int splice_now(struct connection *c, const struct reply *r, size_t *ret_s
         struct objm_body b;
         int e;
 
-        describe(c, r, &b);
+        transfer_describe(c, r, &b);
         if (!objm_body_cached(&b))
                 return UNFINISHED;
         e = objm_body_send(&b, c->source.fd, TRANSFER_SPLICE_MAX, NULL, 0);
@@ -322,12 +202,14 @@ static int send_now(struct connection *c, const struct reply *r, size_t *ret_sen
         return e;
 }
 
-int transfer_send(struct connection *c, struct reply *r)
+int transfer_send(struct connection *c, struct reply *r, bool alone)
 {
         size_t sent = 0;
         int e;
 
         connection_for_bodies(c);
+        if (alone && escort_deserved(c) && start_escorted(c, r))
+                return TRANSFER_LENT;
         e = send_now(c, r, &sent);
         if (e == UNFINISHED && r->body_len <= TRANSFER_INLINE_MAX)
                 metrics_fall_back(c->worker->metrics, sent ? METRICS_SOCKET_FULL : METRICS_COLD_BODY);

@@ -4,7 +4,8 @@
 /*
  * A request whose answer is the object's bytes, and the connection lent to the pool for as long as that takes. Small
  * objects that are in the page cache are sent by the worker itself. Otherwise the worker stops watching the socket, the
- * pool sends a quantum at a time, waits for the socket among its other work, and gives the connection back by mail.
+ * pool sends a quantum at a time, waits for the socket among its other work, and gives the connection back by mail. A
+ * client that keeps taking bodies is lent to an escort instead, for as long as it does (escort.h).
  * Meanwhile the worker does nothing to the socket but shut it down; what other requests of the connection come to waits
  * in its queue.
  */
@@ -19,6 +20,7 @@
 /* A client that takes fewer bytes in a timeouts.request than this rate makes is cut off. */
 #define TRANSFER_MIN_RATE (64 * 1024) /* bytes a second */
 
+struct objm_body;
 struct transfer;
 
 enum {
@@ -30,11 +32,15 @@ enum {
 bool transfer_put(struct connection *c, const struct reply *r) objm_must_check;
 
 /*
- * Sends head and body of @r. 0: done, reply->fd is closed. TRANSFER_LENT: the pool goes on, or the connection is being
- * closed; reply->fd is taken. -EAGAIN: the socket is full; -EBUSY: too much waits for the pool; -ENOMEM: nothing is
- * sent and reply->fd is still the caller's.
+ * Sends head and body of @r; @alone: no other request of the connection has come, and an escort may look for more. 0:
+ * done, reply->fd is closed. TRANSFER_LENT: others go on, or the connection is being closed; reply->fd is
+ * taken. -EAGAIN: the socket is full; -EBUSY: too much waits for the pool; -ENOMEM: nothing is sent and reply->fd is
+ * still the caller's.
  */
-int transfer_send(struct connection *c, struct reply *r) objm_must_check;
+int transfer_send(struct connection *c, struct reply *r, bool alone) objm_must_check;
+
+/* What is to be sent. body->fd is the reply's still. */
+void transfer_describe(const struct connection *c, const struct reply *r, struct objm_body *body);
 
 /* Lends the connection with a request that needs the disk even to be looked up. 0, or -EBUSY, -ENOMEM: not taken. */
 int transfer_start(struct connection *c, const struct request *rq) objm_must_check;

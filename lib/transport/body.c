@@ -4,6 +4,7 @@
 #include "base/fd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -16,9 +17,14 @@ static ssize_t send_some(int sock, const void *data, size_t len, int flags)
         ssize_t n;
 
         do
-                n = send(sock, data, len, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+                n = send(sock, data, len, flags | MSG_NOSIGNAL);
         while (n < 0 && errno == EINTR);
         return n < 0 ? -errno : n;
+}
+
+static int how_to_wait(const struct objm_body *b)
+{
+        return b->patient ? 0 : MSG_DONTWAIT;
 }
 
 #define NOT_CACHED (-EBUSY) /* which neither reading nor sending says */
@@ -104,7 +110,7 @@ static ssize_t copy_piece(struct objm_body *b, int sock, uint8_t *buf, size_t ca
         if (got < 0 || (want && got == 0))
                 return got < 0 ? got : -ENODATA;
         memcpy(buf, b->head + b->head_sent, head);
-        n = send_some(sock, buf, head + (size_t)got, 0);
+        n = send_some(sock, buf, head + (size_t)got, how_to_wait(b));
         if (n < 0)
                 return n;
         if ((size_t)n < head) {
@@ -122,7 +128,8 @@ static ssize_t splice_piece(struct objm_body *b, int sock, size_t quantum)
         ssize_t n;
 
         if (b->head_sent < b->head_len) {
-                n = send_some(sock, b->head + b->head_sent, b->head_len - b->head_sent, b->left ? MSG_MORE : 0);
+                n = send_some(sock, b->head + b->head_sent, b->head_len - b->head_sent,
+                              how_to_wait(b) | (b->left ? MSG_MORE : 0));
                 if (n < 0)
                         return n;
                 b->head_sent = (uint8_t)(b->head_sent + n);
@@ -155,6 +162,19 @@ static bool cached(struct objm_body *b, size_t len, void *buf, size_t cap)
         int known = at_hand(b->fd, b->at, len);
 
         return known < 0 ? probe(b, len, buf, cap) : known;
+}
+
+int objm_body_set_patience(int sock, unsigned ms)
+{
+        struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+        int flags = fcntl(sock, F_GETFL);
+
+        if (flags < 0 || fcntl(sock, F_SETFL, ms ? flags & ~O_NONBLOCK : flags | O_NONBLOCK) < 0)
+                return -errno;
+        if (ms && (setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)) < 0 ||
+                   setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)) < 0))
+                return -errno;
+        return 0;
 }
 
 int objm_body_send(struct objm_body *b, int sock, size_t quantum, void *buf, size_t cap)

@@ -153,6 +153,7 @@ def thousand(report, work, tree, uris, rounds):
     report.target('1000 connections over the floor', ratio(v['objmapperd'], v['floor (epoll)']), 0.8, False)
 
 
+WAYS = {'copy': 'copy over read and write', 'splice': 'splice over sendfile'}
 BODIES = {'1 KB': 1 << 10, '64 KB': 1 << 16, '1 MB': 1 << 20, '100 MB': 100 << 20}
 SIZES = {'1 KB': 1 << 10, '64 KB': 1 << 16, '1 MB': 1 << 20, '100 MB': 100 << 20, '1 GB': 1 << 30}
 
@@ -219,7 +220,7 @@ def models(report, work, tree, uris, rounds):
                         f'{median["p99_ns"] / 1e3:10.1f}{median["per_cpu"] / 1e3:18.1f}{median["kb"]:14.0f}')
 
 
-def bodies(report, work, tree, rounds):
+def bodies(report, work, tree, rounds, wanted):
     """A thread a connection with blocking calls is the floor; here both CPUs are everybody's."""
     client = os.path.join(BUILD, 'bench', 'body_client')
     path = os.path.join(work, 'floor-body.sock')
@@ -229,21 +230,22 @@ def bodies(report, work, tree, rounds):
         with open(os.path.join(tree, 'body-' + name.replace(' ', '')), 'wb') as f:
             for _ in range(-(-size // (1 << 20))):
                 f.write(os.urandom(min(size, 1 << 20)))
+    cases = [(mode, clients, name) for mode in WAYS for clients in (1, 8) for name in BODIES]
 
     def run(where, mode, clients, name):
-        argv = [client, where, str(clients), '0.3', mode, '/body-' + name.replace(' ', '')]
+        argv = [client, where, str(clients), '0.3', {'copy': '2', 'splice': '3'}[mode], '/body-' + name.replace(' ', '')]
         out = json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE, timeout=60).stdout)
         return out['bytes'] / out['seconds']
 
     with floor_server, d:
-        for mode, what in (('2', 'copy over read and write'), ('3', 'splice over sendfile')):
-            for clients in (1, 8):
-                for name in BODIES:
-                    pairs = [(run(path, mode, clients, name), run(dpath, mode, clients, name)) for _ in range(rounds)]
-                    report.line(f'  floor {spread([a for a, _ in pairs], 1e-6, 0)} MB/s, objmapperd '
-                                f'{spread([b for _, b in pairs], 1e-6, 0)} MB/s')
-                    report.target(f'{what}, {name}, clients: {clients}',
-                                  statistics.median(b / a for a, b in pairs), 0.95, False)
+        for mode, clients, name in cases:
+            if not wanted.issubset({mode, str(clients), name.replace(' ', '')}):
+                continue
+            pairs = [(run(path, mode, clients, name), run(dpath, mode, clients, name)) for _ in range(rounds)]
+            report.line(f'  floor {spread([a for a, _ in pairs], 1e-6, 0)} MB/s, objmapperd '
+                        f'{spread([b for _, b in pairs], 1e-6, 0)} MB/s, ratios {spread([b / a for a, b in pairs])}')
+            report.target(f'{WAYS[mode]}, {name}, clients: {clients}', statistics.median(b / a for a, b in pairs),
+                          0.95, False)
 
 
 def mix(report, work, tree, rounds):
@@ -315,11 +317,14 @@ def main():
     parser.add_argument('--only', help='comma-separated parts: depth1, depth64, thousand, sizes, onecpu, bodies, mix, hostile, '
                         'models, ring')
     parser.add_argument('--long', action='store_true', help='measure for a minute what is measured over time')
+    parser.add_argument('--of', default='', help='of bodies only these, comma-separated: copy or splice, 1 or 8 (clients), '
+                        '1KB, 64KB, 1MB or 100MB')
     parser.add_argument('--json', help='write the targets to this file')
     args = parser.parse_args()
     if len(CPUS) < 2:
         sys.exit('two CPUs are needed')
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    wanted = set(filter(None, args.of.split(',')))
     report = Report()
     with tempfile.TemporaryDirectory() as work:
         tree = os.path.join(work, 'tree')
@@ -334,7 +339,7 @@ def main():
             'thousand': lambda: thousand(report, work, tree, uris, args.rounds),
             'sizes': lambda: sizes(report, work, tree, args.rounds),
             'onecpu': lambda: one_cpu(report, work, tree, uris, args.rounds),
-            'bodies': lambda: bodies(report, work, tree, max(3, args.rounds // 2)),
+            'bodies': lambda: bodies(report, work, tree, max(5, args.rounds), wanted),
             'mix': lambda: mix(report, work, tree, args.rounds),
             'hostile': lambda: hostile(report, work, tree, max(3, args.rounds // 2)),
             'models': lambda: models(report, work, tree, uris, max(3, args.rounds // 2)),

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A running objmapperd in a directory of its own, and what /proc says of it."""
+import contextlib
 import os
 import pathlib
 import re
@@ -18,6 +19,7 @@ BUILD = os.environ.get("OBJM_BUILD", "build/release")
 BIN = ROOT / BUILD / "objmapperd"
 INSTRUMENTED = pathlib.Path(BUILD).name in ("asan", "tsan", "cov")
 PATIENCE = 60 if INSTRUMENTED else 20
+ESCORT = "objm-escort"
 REPORTS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "WARNING: ThreadSanitizer", "runtime error:")
 
 
@@ -139,8 +141,19 @@ class Daemon:
                 pass
         return sorted(targets)
 
+    def thread_names(self):
+        names = []
+        for tid in os.listdir(self.proc_dir / "task"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                names.append((self.proc_dir / "task" / tid / "comm").read_text().strip())
+        return names
+
     def threads(self):
-        return len(os.listdir(self.proc_dir / "task"))
+        """Without escorts, which stay for a while when there is nothing to do: see test_escorts."""
+        return sum(name != ESCORT for name in self.thread_names())
+
+    def escorts(self):
+        return self.thread_names().count(ESCORT)
 
     def anon_kb(self):
         for line in (self.proc_dir / "smaps_rollup").read_text().splitlines():

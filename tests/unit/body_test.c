@@ -5,8 +5,10 @@
 #include "resources.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -186,6 +188,54 @@ static void check_full(bool splice)
 static void a_full_socket_is_resumed_exactly(void **state)
 {
         both(check_full);
+}
+
+struct reading {
+        int sock;
+        size_t n;
+};
+
+/* Reads on as long as something comes; slowly, so that the other side has to wait. */
+static void *read_on(void *arg)
+{
+        struct reading *r = arg;
+        struct pollfd p = {.fd = r->sock, .events = POLLIN};
+        ssize_t n;
+
+        while (poll(&p, 1, -1) == 1 && (n = recv(r->sock, got + r->n, 5000, 0)) > 0)
+                r->n += (size_t)n;
+        return NULL;
+}
+
+/* A peer that reads is waited for, one that does not only so long, and with 0 none any more. */
+static void check_patience(bool splice)
+{
+        struct pair p = new_pair(1);
+        struct objm_body b = new_body(splice, file_of(200000), 192, 0, 200000);
+        struct reading reading = {.sock = p.theirs};
+        pthread_t t;
+
+        b.patient = true;
+        assert_int_equal(objm_body_set_patience(p.ours, 10), 0);
+        assert_int_equal(objm_body_send(&b, p.ours, FILE_MAX, buf, sizeof(buf)), -EAGAIN);
+        assert_true(b.left > 0);
+        assert_int_equal(objm_body_set_patience(p.ours, 60000), 0);
+        assert_int_equal(pthread_create(&t, NULL, read_on, &reading), 0);
+        assert_int_equal(objm_body_send(&b, p.ours, FILE_MAX, buf, sizeof(buf)), 0);
+        shutdown(p.ours, SHUT_WR);
+        pthread_join(t, NULL);
+        assert_arrived(reading.n, 192, 0, 200000);
+        assert_int_equal(objm_body_set_patience(p.ours, 0), 0);
+        assert_true(fcntl(p.ours, F_GETFL) & O_NONBLOCK);
+        assert_int_equal(recv(p.ours, buf, 1, 0), -1);
+        assert_int_equal(errno, EAGAIN);
+        objm_body_deinit(&b);
+        close_pair(p);
+}
+
+static void a_patient_one_waits_for_the_peer(void **state)
+{
+        both(check_patience);
 }
 
 static void check_partial_head(bool splice)
@@ -398,6 +448,7 @@ int main(void)
                 counted_test(of_an_empty_range_only_the_head_goes),
                 counted_test(no_more_than_a_quantum_goes),
                 counted_test(a_full_socket_is_resumed_exactly),
+                counted_test(a_patient_one_waits_for_the_peer),
                 counted_test(a_head_that_has_left_in_part_goes_on),
                 counted_test(a_file_that_shrinks_is_not_padded),
                 counted_test(a_peer_that_has_closed_is_an_error),
