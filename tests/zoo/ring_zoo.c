@@ -341,9 +341,13 @@ static pid_t start_child(void (*act)(struct ring *))
 
 static void end_child(pid_t pid)
 {
+        int status = 0;
+
         kill(pid, SIGKILL);
-        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
                 continue;
+        if (WIFEXITED(status) && WEXITSTATUS(status)) /* it has said why */
+                exit(1);
 }
 
 static void pause_us(unsigned us)
@@ -380,7 +384,9 @@ static bool step(pid_t pid, unsigned steps)
         int status;
 
         for (unsigned i = 0; i <= steps; i++) {
-                if (waitpid(pid, &status, 0) < 0 || !WIFSTOPPED(status) || (i && WSTOPSIG(status) == SIGSTOP))
+                if (waitpid(pid, &status, 0) < 0 || !WIFSTOPPED(status))
+                        die("a child that could not be stepped");
+                if (i && WSTOPSIG(status) == SIGSTOP)
                         return true;
                 if (i < steps && ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) < 0)
                         die("ptrace");
