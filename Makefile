@@ -148,6 +148,7 @@ INSTALLED = "$(bindir)/objmap" "$(sbindir)/objmapperd" "$(libdir)/$(SO)" "$(libd
             "$(includedir)/objmapper.h" "$(unitdir)/objmapperd.service" "$(unitdir)/objmapperd.socket" \
             "$(presetdir)/80-objmapperd.preset" "$(sysusersdir)/objmapperd.conf" "$(tmpfilesdir)/objmapperd.conf" \
             "$(sysconfdir)/objmapper/objmapperd.conf" \
+            "$(docdir)/examples/grafana-objmapperd.json" \
             $(foreach e,$(notdir $(EXAMPLES)),"$(docdir)/examples/$(e)") \
             $(foreach m,$(notdir $(MAN)),"$(mandir)/man$(subst .,,$(suffix $(m)))/$(m)")
 # Directories that are the project's own; `uninstall` leaves those that it finds in use.
@@ -175,6 +176,7 @@ install: all
 	sed -e 's|@sbindir@|$(sbindir)|' -e 's|@bindir@|$(bindir)|' systemd/objmapperd.service >"$(DESTDIR)$(unitdir)/objmapperd.service"
 	chmod 644 "$(DESTDIR)$(unitdir)/objmapperd.service"
 	install -m 644 systemd/objmapperd.socket "$(DESTDIR)$(unitdir)/"
+	install -m 644 conf/grafana-objmapperd.json "$(DESTDIR)$(docdir)/examples/"
 	install -m 644 systemd/objmapperd.preset "$(DESTDIR)$(presetdir)/80-objmapperd.preset"
 	install -m 644 systemd/objmapperd.sysusers "$(DESTDIR)$(sysusersdir)/objmapperd.conf"
 	install -m 644 systemd/objmapperd.tmpfiles "$(DESTDIR)$(tmpfilesdir)/objmapperd.conf"

@@ -299,6 +299,18 @@ def test_counts_of_a_ring(start, tree):
     assert since(before, now, "objmapper_fallbacks_total", ("ring_referred",)) == referred
 
 
+def test_dashboard_names_what_there_is(served):
+    text = (d.ROOT / "conf/grafana-objmapperd.json").read_text()
+    exprs = [t["expr"] for panel in json.loads(text)["panels"] for t in panel["targets"]]
+    named = {n for e in exprs for n in re.findall(r"objmapper_\w+", e)}
+    assert len(named) > 10
+    with served.connect(3) as c:
+        c.get("/a.txt").close()
+    settled(served)
+    text = openmetrics.parse(openmetrics.read(served, ord("m")))
+    assert named <= {name + suffix for name, f in text.items() for suffix in openmetrics.SUFFIXES[f.kind]}
+
+
 # ---- HTTP ----
 
 
