@@ -3,6 +3,8 @@
 
 #include "base/fd.h"
 #include "objmapperd/exchange.h"
+#include "objmapperd/handover.h"
+#include "objmapperd/handover_image.h"
 #include "objmapperd/quarantine.h"
 #include "objmapperd/ring.h"
 #include "objmapperd/transfer.h"
@@ -12,6 +14,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 /* Who is there, and whether it may have one more. Its groups, too: lists that they are for may come with a reload. */
@@ -56,6 +59,31 @@ int connection_new(struct server *s, int take_fd, enum config_transport transpor
         return 0;
 }
 
+/* The kernel does not say what is unread: if anything, a descriptor. */
+int connection_continue(struct connection *c, const struct handover_entry *e)
+{
+        int size = CONNECTION_SNDBUF;
+
+        if (e->in_len) {
+                c->in = malloc(e->in_len);
+                if (!c->in)
+                        return -ENOMEM;
+                memcpy(c->in, e->in, e->in_len);
+        }
+        c->in_len = e->in_len;
+        c->served = e->served;
+        c->inline_limit = e->inline_limit;
+        c->jobs_max = e->jobs_max;
+        c->batch_limit = e->batch_limit;
+        c->may_ring = e->may_ring;
+        c->dialect = !e->protocol ? NULL : e->protocol == 1 ? &dialect_v1 : &dialect_v3;
+        if (!c->tcp) {
+                (void)setsockopt(c->source.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+                c->allowance.unread_fds = objm_unix_unread(c->source.fd) >= OBJM_UNIX_UNREAD_LEAST;
+        }
+        return 0;
+}
+
 void connection_free(struct server *s, struct connection *c)
 {
         allowance_close(s, &c->allowance);
@@ -89,17 +117,19 @@ static void leave_tcp(struct connection *c)
                 objm_tcp_finish(c->source.fd);
 }
 
-/* The socket, and what the connection has of its user's limits. */
-static void let_go(struct connection *c)
+/* The socket, and what the connection has of its user's limits. @leave: the client goes on with another instance. */
+static void let_go(struct connection *c, bool leave)
 {
         struct worker *w = c->worker;
+        bool left;
 
         objm_loop_remove(&w->loop, &c->source);
-        if (c->tcp)
-                leave_tcp(c);
         if (c->sndbuf == CONNECTION_SNDBUF_WIDE)
                 server_count_wide(w->server, -1);
-        if (quarantine_take(c))
+        left = leave && handover_take(w->server->handover, c);
+        if (!left && c->tcp)
+                leave_tcp(c);
+        if (!left && quarantine_take(c))
                 return;
         c->source.fd = objm_fd_close(c->source.fd);
         allowance_close(w->server, &c->allowance);
@@ -107,23 +137,16 @@ static void let_go(struct connection *c)
         server_count_out(w->server);
 }
 
-void connection_close(struct connection *c)
+static void end(struct connection *c, bool leave)
 {
         struct worker *w = c->worker;
 
-        if (c->dead)
-                return;
-        if (c->lent) {
-                c->doomed = true;
-                transfer_abort(c);
-                return;
-        }
         c->dead = true;
         if (w->hot == c)
                 w->hot = NULL;
         if (c->ring)
                 ring_close(c->ring);
-        let_go(c);
+        let_go(c, leave);
         objm_outq_deinit(&c->out);
         (void)over_budget(c);
         objm_list_unlink(&c->watch);
@@ -135,6 +158,18 @@ void connection_close(struct connection *c)
         pthread_mutex_unlock(&w->open_lock);
         objm_tally_add(&w->metrics->closed[connection_transport(c)], 1);
         metrics_tally(w->metrics, &w->metrics->conversation, c->served);
+}
+
+void connection_close(struct connection *c)
+{
+        if (c->dead)
+                return;
+        if (c->lent) {
+                c->doomed = true;
+                transfer_abort(c);
+        } else {
+                end(c, false);
+        }
 }
 
 static enum worker_wait wait_kind(const struct connection *c)
@@ -167,7 +202,8 @@ static bool drained(const struct connection *c)
 {
         char c1;
 
-        return c->worker->draining && !c->in_len && !exchange_blocked(c) && !(c->ring && ring_pending(c->ring)) &&
+        return c->worker->draining && !c->leaving && !c->in_len && !exchange_blocked(c) &&
+               !(c->ring && ring_pending(c->ring)) &&
                recv(c->source.fd, &c1, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
 }
 
@@ -194,6 +230,8 @@ void connection_settle(struct connection *c, bool progress)
         if ((c->closing && !exchange_unsent(c) && !c->jobs) || over_budget(c) ||
             (!c->lent && objm_loop_set(&w->loop, &c->source, wanted_events(c)) < 0))
                 connection_close(c);
+        else if (c->leaving && handover_can_take(c))
+                end(c, true);
         else
                 wait_for(c, wait_kind(c), progress);
         if (!c->dead && c->ring && c->ring->socket_full && !exchange_unsent(c))
@@ -244,8 +282,12 @@ void connection_start(struct connection *c, struct worker *w)
         pthread_mutex_unlock(&w->open_lock);
         objm_tally_add(&w->metrics->opened[connection_transport(c)], 1);
         metrics_tally(w->metrics, &w->metrics->arrival, w->now > c->received ? w->now - c->received : 0);
-        if (objm_loop_add(&w->loop, &c->source) < 0)
+        if (objm_loop_add(&w->loop, &c->source) < 0) {
                 connection_close(c);
+        } else if (c->in_len) { /* another instance has read it */
+                exchange_resume(c);
+                connection_settle(c, true);
+        }
 }
 
 bool connection_poll(struct connection *c, ssize_t *ret_received)
@@ -367,6 +409,17 @@ void connection_expire(struct connection *c)
                 c->since = w->now;
                 objm_list_move_tail(&w->waiting[WORKER_WAIT_BODY], &c->link);
         }
+}
+
+/* Shared memory is between two processes: a ring is drained, and the client makes one with the next instance. */
+void connection_leave(struct connection *c)
+{
+        if (c->ring) {
+                connection_drain(c);
+                return;
+        }
+        c->leaving = true;
+        connection_settle(c, false);
 }
 
 void connection_drain(struct connection *c)

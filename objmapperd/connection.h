@@ -74,6 +74,7 @@ struct connection {
         bool read_all;       /* with want_write: the client has to have read everything */
         bool refs_wait;      /* `out` waits until the kernel takes more of our descriptors */
         bool paused;         /* asks faster than it may */
+        bool leaving;        /* to another instance, as soon as nothing is in flight */
         bool refuse_fds;     /* the kernel takes no more of our descriptors: answer without */
         bool end_of_input;   /* the client has shut down its side */
         bool closing;        /* close once everything has left */
@@ -86,6 +87,11 @@ struct connection {
 /* Takes @take_fd on success. 0, negative errno, or a condition of account_open(). The accept thread. */
 int connection_new(struct server *s, int take_fd, enum config_transport transport, struct connection **ret)
         objm_must_check;
+
+struct handover_entry;
+
+/* Before it is started: it is one that another instance has begun. 0 or -ENOMEM. */
+int connection_continue(struct connection *c, const struct handover_entry *e) objm_must_check;
 
 /* Closes the descriptor if it is open and frees. No job may be under way. */
 void connection_free(struct server *s, struct connection *c);
@@ -135,6 +141,9 @@ void connection_expire(struct connection *c);
  */
 void connection_watch(struct connection *c);
 void connection_watched(struct connection *c);
+
+/* The daemon restarts: hands it to the next instance once what is in flight is done. Reads no more. */
+void connection_leave(struct connection *c);
 
 /* The worker drains: works on what has arrived, then ends; at once when nothing has. */
 void connection_drain(struct connection *c);

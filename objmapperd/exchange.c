@@ -54,7 +54,7 @@ bool exchange_blocked(const struct connection *c)
 {
         unsigned jobs_max = c->dialect && c->dialect->ordered ? 1 : c->jobs_max;
 
-        return c->dead || c->closing || c->paused || exchange_unsent(c) || c->jobs >= jobs_max;
+        return c->dead || c->closing || c->paused || c->leaving || exchange_unsent(c) || c->jobs >= jobs_max;
 }
 
 ssize_t exchange_recv(struct connection *c)

@@ -55,33 +55,9 @@ static void refuse(int fd, enum config_transport transport, const char *text)
         objm_fd_close(fd);
 }
 
-static struct worker *least_loaded(struct server *s)
-{
-        struct worker *best = NULL;
-        unsigned fewest = 0;
-
-        for (size_t i = 0; i < s->n_fixed; i++) {
-                unsigned n = atomic_load_explicit(&s->fixed[i]->n_connections, memory_order_relaxed);
-
-                if (!best || n < fewest) {
-                        best = s->fixed[i];
-                        fewest = n;
-                }
-        }
-        return best;
-}
-
-static int place(struct server *s, struct connection *c)
-{
-        if (s->model->placement == OBJM_PLACE_OWN)
-                return worker_start_own(s, c);
-        worker_post(least_loaded(s), c);
-        return 0;
-}
-
 static int hand_over(struct server *s, struct connection *c, int *ret_fd)
 {
-        int r = place(s, c);
+        int r = worker_place(s, c);
 
         if (r < 0) {
                 *ret_fd = objm_fd_steal(&c->source.fd);

@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "concurrency/loop.h"
 #include "objmapperd/config.h"
+#include "objmapperd/handover.h"
 #include "objmapperd/http.h"
 #include "objmapperd/log.h"
 #include "objmapperd/manager.h"
@@ -33,8 +34,10 @@ struct daemon {
         struct objm_source signals, drained;
         struct watch watch;
         struct manager manager;
+        struct handover handover;
         bool draining;
-        bool ending; /* to drain; while draining: at once */
+        bool ending;    /* to drain; while draining: at once */
+        bool hand_over; /* connections, to the next instance */
 };
 
 static struct objm_store *current_store(struct daemon *d)
@@ -92,6 +95,14 @@ static int on_control(void *userdata, uint8_t op, struct config_error *err)
         return 0;
 }
 
+/* Where the sockets outlive this process and somebody keeps descriptors, clients go on with whoever comes next. */
+static void end(struct daemon *d, uint32_t signo)
+{
+        if (!d->draining)
+                d->hand_over = signo == SIGTERM && d->sockets.passed && getenv("NOTIFY_SOCKET");
+        d->ending = true;
+}
+
 static void on_signal(struct objm_source *source, uint32_t events)
 {
         struct daemon *d = objm_container_of(source, struct daemon, signals);
@@ -103,7 +114,7 @@ static void on_signal(struct objm_source *source, uint32_t events)
         if (info.ssi_signo == SIGHUP)
                 (void)notify_and_reload(d, &err);
         else
-                d->ending = true;
+                end(d, info.ssi_signo);
 }
 
 /* The last connection has ended: that the loop wakes is all that is needed. */
@@ -213,6 +224,7 @@ static int start(struct daemon *d, struct config *config)
         }
         control_open(&d->server->control, &d->loop, on_control, d);
         watch_set(&d->watch, current_store(d));
+        handover_restore(d->server, &d->sockets.stored);
         r = d->http ? http_serve(d->http, d->server) : 0;
         if (r == 0)
                 r = serve_sockets(d);
@@ -243,12 +255,23 @@ static void drain(struct daemon *d)
         d->ending = false;
         manager_stopping();
         say(LOG_INFO, LOG_MESSAGE_DRAINING, "draining");
-        server_drain(d->server);
+        server_drain(d->server, d->hand_over ? &d->handover : NULL);
         while (!d->ending && !server_is_drained(d->server) && (now = objm_clock_ns()) < deadline) {
                 uint64_t ms = (deadline - now) / OBJM_NS_PER_MS + 1;
 
                 loop_once(d, ms < INT_MAX ? (int)ms : INT_MAX);
         }
+}
+
+/* What did not become ready in time ends here. */
+static void hand_over(struct daemon *d)
+{
+        int r = handover_store(&d->handover);
+
+        if (r > 0)
+                log_line(LOG_INFO, "handed %d connections over", r);
+        else if (r < 0)
+                log_line(LOG_WARNING, "cannot hand connections over: %s", strerror(-r));
 }
 
 static void serve(struct daemon *d)
@@ -261,18 +284,22 @@ static void serve(struct daemon *d)
                 manager_turn(&d->manager);
         }
         drain(d);
+        if (d->hand_over)
+                hand_over(d);
 }
 
 static int run(const struct options *options, struct config *config)
 {
-        struct daemon d = {.options = options, .signals.fd = -1};
+        struct daemon d = {.options = options, .signals.fd = -1, .sockets.stored.image_fd = -1};
         int r;
 
         raise_fd_limit();
+        handover_init(&d.handover);
         r = prepare(&d);
         if (r < 0) {
                 log_line(LOG_ERR, "cannot start: %s", strerror(-r));
                 config_free(config);
+                handover_deinit(&d.handover);
                 return EXIT_FAILURE;
         }
         r = start(&d, config);
@@ -281,6 +308,7 @@ static int run(const struct options *options, struct config *config)
         watch_set(&d.watch, NULL);
         http_stop(d.http);
         server_free(d.server);
+        handover_deinit(&d.handover);
         sockets_close(&d.sockets);
         objm_fd_close(d.signals.fd);
         objm_loop_deinit(&d.loop);

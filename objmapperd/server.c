@@ -301,8 +301,9 @@ void server_count_out(struct server *s)
                 (void)!write(s->drained_fd, &one, sizeof(one));
 }
 
-void server_drain(struct server *s)
+void server_drain(struct server *s, struct handover *h)
 {
+        s->handover = h;
         listener_stop(s->listener);
         s->listener = NULL;
         datagram_stop(s->datagram);

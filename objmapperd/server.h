@@ -25,6 +25,7 @@ struct listener;
 struct listening;
 struct datagram;
 struct pulse;
+struct handover;
 
 /* What limits have come to. */
 struct server_limited {
@@ -43,6 +44,7 @@ struct server {
         struct objm_spawner *reapers; /* free what a reload has replaced */
         const struct objm_model *model;
         struct listener *listener;
+        struct handover *handover; /* set before `draining`: connections go on with another instance; NULL: they end */
         struct datagram *datagram; /* NULL: no such sockets */
         struct accounts accounts;
         struct metrics_all metrics;
@@ -90,9 +92,10 @@ int server_reload(struct server *s, struct config *config, size_t *ret_bad) objm
 /*
  * Begins to drain: no new connections, no more datagrams; each connection ends after what is in flight, idle ones at
  * once. The listening sockets stay open, for whoever serves them next. When the last connection has ended, drained_fd
- * is readable and is_drained() true.
+ * is readable and is_drained() true. With @h, which stays the caller's, connections go there instead of ending, and
+ * what has arrived on them waits.
  */
-void server_drain(struct server *s);
+void server_drain(struct server *s, struct handover *h);
 bool server_is_drained(struct server *s);
 
 /* Asks every thread that has a loop, between pulse_begin() and pulse_end(). The pool's are not: they wait for disks. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "objmapperd/sockets.h"
 
+#include "base/fd.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,30 +15,59 @@ static int fail(struct config_error *err, int error, const char *what)
         return error;
 }
 
-static int adopt_all(size_t n, struct sockets *s, struct config_error *err)
+/* Descriptors come in no order, and beside the sockets are those of the store. */
+static int adopt(struct sockets *s, int fd, const char *name, struct config_error *err)
+{
+        int r;
+
+        if (strcmp(name, HANDOVER_CONNECTION_NAME) == 0) {
+                s->stored.fds[s->stored.n_fds++] = fd;
+                return 0;
+        }
+        if (strcmp(name, HANDOVER_IMAGE_NAME) == 0) {
+                objm_fd_close(s->stored.image_fd);
+                s->stored.image_fd = fd;
+                return 0;
+        }
+        s->passed = true;
+        r = listening_adopt(fd, &s->item[s->n], err);
+        s->n += r == 0;
+        return r;
+}
+
+static int adopt_all(size_t n, char *const *names, struct sockets *s, struct config_error *err)
 {
         int r = 0;
 
-        s->passed = true;
         s->item = calloc(n, sizeof(struct listening *));
-        if (!s->item)
+        s->stored.fds = calloc(n, sizeof(int));
+        if (!s->item || !s->stored.fds)
                 return fail(err, -ENOMEM, "listen");
-        for (; r == 0 && s->n < n; s->n += r == 0)
-                r = listening_adopt(SD_LISTEN_FDS_START + (int)s->n, &s->item[s->n], err);
+        for (size_t i = 0; r == 0 && i < n; i++)
+                r = adopt(s, SD_LISTEN_FDS_START + (int)i, names[i], err);
         return r;
+}
+
+static void free_names(char **names, size_t n)
+{
+        for (size_t i = 0; names && i < n; i++)
+                free(names[i]);
+        free(names);
 }
 
 int sockets_open(const struct config *config, struct sockets *ret, struct config_error *err)
 {
-        struct sockets s = {0};
+        struct sockets s = {.stored.image_fd = -1};
         struct sockets_plan plan;
-        int n = sd_listen_fds(1), r;
+        char **names = NULL;
+        int n = sd_listen_fds_with_names(1, &names), r = 0;
 
         if (n < 0)
                 return fail(err, n, "LISTEN_FDS");
-        if (n > 0) {
-                r = adopt_all((size_t)n, &s, err);
-        } else {
+        if (n > 0)
+                r = adopt_all((size_t)n, names, &s, err);
+        free_names(names, (size_t)n);
+        if (r == 0 && !s.passed) {
                 r = sockets_plan(&s, config, &plan, err);
                 if (r == 0)
                         sockets_commit(&s, &plan);
@@ -54,6 +85,7 @@ void sockets_close(struct sockets *s)
         for (size_t i = 0; i < s->n; i++)
                 listening_free(s->item[i]);
         free(s->item);
+        handover_forget(&s->stored);
         *s = (struct sockets){0};
 }
 

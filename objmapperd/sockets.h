@@ -5,12 +5,14 @@
  * The sockets that clients come to: those that systemd passed (sd_listen_fds(3)) if any, else those of the
  * configuration. A reload opens what is new, keeps what is there already and closes what is gone. The main thread's.
  */
+#include "objmapperd/handover.h"
 #include "objmapperd/listening.h"
 
 struct sockets {
         struct listening **item;
         size_t n;
         bool passed; /* by the service manager: the configuration has no say */
+        struct handover_stored stored; /* passed beside them: what the instance before has left */
 };
 
 /* Opens them at start. 0, or negative errno with @err set. */

@@ -201,13 +201,18 @@ static void for_each_connection(struct worker *w, void (*fn)(struct connection *
         }
 }
 
+static void (*end_of(const struct worker *w))(struct connection *)
+{
+        return w->server->handover ? connection_leave : connection_drain;
+}
+
 static void on_drain(struct objm_mail *m)
 {
         struct worker *w = objm_container_of(m, struct worker, drain_mail);
 
         w->draining = true;
         quarantine_end(w);
-        for_each_connection(w, connection_drain);
+        for_each_connection(w, end_of(w));
 }
 
 static void on_stop(struct objm_mail *m)
@@ -233,7 +238,7 @@ static void on_arrival(struct objm_mail *m)
         if (w->stopping && !c->dead)
                 connection_close(c);
         else if (w->draining && !c->dead)
-                connection_drain(c);
+                end_of(w)(c);
 }
 
 static int worker_new(struct server *s, struct worker **ret)
@@ -371,6 +376,30 @@ void worker_post(struct worker *w, struct connection *c)
         c->received = objm_clock_ns();
         c->arrival.deliver = on_arrival;
         objm_loop_post(&w->loop, &c->arrival);
+}
+
+static struct worker *least_loaded(struct server *s)
+{
+        struct worker *best = NULL;
+        unsigned fewest = 0;
+
+        for (size_t i = 0; i < s->n_fixed; i++) {
+                unsigned n = atomic_load_explicit(&s->fixed[i]->n_connections, memory_order_relaxed);
+
+                if (!best || n < fewest) {
+                        best = s->fixed[i];
+                        fewest = n;
+                }
+        }
+        return best;
+}
+
+int worker_place(struct server *s, struct connection *c)
+{
+        if (s->model->placement == OBJM_PLACE_OWN)
+                return worker_start_own(s, c);
+        worker_post(least_loaded(s), c);
+        return 0;
 }
 
 void worker_drain_locked(struct worker *w)

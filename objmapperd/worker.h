@@ -88,6 +88,10 @@ int worker_start_own(struct server *s, struct connection *c) objm_must_check;
 /* Hands a connection over. Takes it. The accept thread. */
 void worker_post(struct worker *w, struct connection *c);
 
+/* Hands it to the worker with the fewest connections, or to one of its own. Takes it on success. The accept thread, or
+ * before that is started. */
+int worker_place(struct server *s, struct connection *c) objm_must_check;
+
 /* Any thread, with server.workers_lock held. */
 void worker_drain_locked(struct worker *w);
 void worker_stop_locked(struct worker *w);

@@ -211,7 +211,8 @@ int objmapper_protocol(const struct objmapper *om);
 const char *objmapper_version(void);
 
 /*
- * The server's instance, which changes each time it starts. -ENOTCONN: there is no connection now; -EOPNOTSUPP: the
+ * The server's instance, which changes each time it starts: the one that the connection was made to, and which may
+ * have been followed by another without the client's notice. -ENOTCONN: there is no connection now; -EOPNOTSUPP: the
  * server speaks version 1.
  */
 int objmapper_instance(const struct objmapper *om, unsigned char ret[OBJMAPPER_INSTANCE]);

@@ -477,6 +477,7 @@ def test_no_more_descriptors_in_flight(limited, version):
         wait_until(lambda: status(c) == p.OK)
 
 
+@pytest.mark.skipif(INSTRUMENTED, reason="a sanitizer must be loaded first")
 def test_a_promised_descriptor_comes_when_the_kernel_takes_it(limited, workdir, monkeypatch):
     """In version 1 it follows a reply that cannot be taken back."""
     fault = Fault(workdir, "sendmsg", "ETOOMANYREFS")

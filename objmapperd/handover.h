@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef OBJMAPPERD_HANDOVER_H
+#define OBJMAPPERD_HANDOVER_H
+/*
+ * A restart that clients do not notice. An instance that ends hands its connections, once what was in flight on them is
+ * done, to the service manager's descriptor store (sd_pid_notify_with_fds(3), FDSTORE=1) together with an image of what
+ * belongs to them; the next one finds both among the descriptors that it is started with, and goes on.
+ *
+ * The image is taken out of the store before the first of its connections is served: an instance that is killed later
+ * leaves no image behind that is no longer true, only sockets that nothing is known about, which are closed.
+ */
+#include "objmapperd/connection.h"
+#include <pthread.h>
+
+/* What the descriptors are called in the store. */
+#define HANDOVER_IMAGE_NAME      "objmapper-image"
+#define HANDOVER_CONNECTION_NAME "objmapper-connection"
+
+struct handover_item;
+
+struct handover {
+        pthread_mutex_t lock; /* rank 3: no other lock is taken while it is held */
+        struct handover_item *items;
+        size_t n, room;
+};
+
+/* What the store has returned. */
+struct handover_stored {
+        int image_fd; /* owned, -1: none */
+        int *fds;     /* owned, as are the descriptors */
+        size_t n_fds;
+};
+
+/* Closes all of it. */
+void handover_forget(struct handover_stored *stored);
+
+void handover_init(struct handover *h);
+
+/* Closes what was not stored. */
+void handover_deinit(struct handover *h);
+
+/* Can a client go on with another instance now? Nothing is with the pool, nothing half sent. The worker's thread. */
+bool handover_can_take(const struct connection *c);
+
+/* Takes the descriptor and the input; false: no memory. The worker's thread. */
+bool handover_take(struct handover *h, struct connection *c) objm_must_check;
+
+/*
+ * Stores everything that was taken and waits until the service manager has it. Returns how many connections, or
+ * negative errno. The main thread.
+ */
+int handover_store(struct handover *h) objm_must_check;
+
+/*
+ * Goes on with what the store has returned, which it takes: connections without a valid entry in the image are closed,
+ * and so said in the log. Before listening. Returns how many go on.
+ */
+size_t handover_restore(struct server *s, struct handover_stored *stored);
+
+#endif
