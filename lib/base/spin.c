@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 
+#include <limits.h>
 #include <sched.h>
 #include <sys/resource.h>
 
@@ -13,7 +14,7 @@
 #define PENALTY_MAX 16384
 #define CALM        4096  /* occasions without a preemption after which the next one counts as the first */
 #define SAMPLE      64    /* occasions between two looks at how often the kernel has switched */
-#define GAP_NS      12000 /* a look takes a microsecond; after this long the thread was not on its CPU */
+#define GAP_NS      12000 /* a look takes a microsecond; after this long something else had the CPU */
 
 static bool one_cpu(void)
 {
@@ -25,7 +26,7 @@ static bool one_cpu(void)
 void objm_spin_init(struct objm_spin *s, uint32_t budget_ns)
 {
         *s = (struct objm_spin){.budget_ns = budget_ns && !one_cpu() ? budget_ns : 0, .score = SCORE_MAX,
-                                .backoff = 1, .penalty = PENALTY_MIN};
+                                .backoff = 1, .penalty = PENALTY_MIN, .switches_seen = LONG_MAX};
 }
 
 bool objm_spin_begin(struct objm_spin *s)
@@ -42,13 +43,46 @@ bool objm_spin_begin(struct objm_spin *s)
         return true;
 }
 
+static bool count_switches(long *ret)
+{
+        struct rusage ru;
+
+        if (getrusage(RUSAGE_THREAD, &ru) < 0)
+                return false;
+        *ret = ru.ru_nivcsw;
+        return true;
+}
+
+/*
+ * What an interrupt or the hypervisor took says nothing about who else wants this CPU, and does not count as time spent
+ * polling. Only the kernel's count of involuntary switches tells.
+ */
+static void on_gap(struct objm_spin *s, uint64_t ns)
+{
+        long n;
+
+        s->start += ns;
+        if (!count_switches(&n)) {
+                s->preempted = true;
+                return;
+        }
+        if (n > s->switches_seen)
+                s->preempted = true;
+        s->switches_seen = n;
+}
+
+static void see_gap(struct objm_spin *s, uint64_t now)
+{
+        if (now - s->last > GAP_NS)
+                on_gap(s, now - s->last);
+        s->last = now;
+}
+
 bool objm_spin_more(struct objm_spin *s)
 {
         uint64_t now = objm_clock_ns();
 
-        if (now - s->last > GAP_NS)
-                s->preempted = true;
-        s->last = now;
+        see_gap(s, now);
         return !s->preempted && now - s->start < s->budget_ns;
 }
 
@@ -68,17 +102,16 @@ static void on_preemption(struct objm_spin *s)
  */
 static bool displaced(struct objm_spin *s)
 {
-        struct rusage ru;
-        long before = s->switches;
+        long before = s->switches, n;
         uint32_t occasions = ++s->sampled;
 
         if (occasions < SAMPLE)
                 return false;
         s->sampled = 0;
-        if (getrusage(RUSAGE_THREAD, &ru) < 0)
+        if (!count_switches(&n))
                 return false;
-        s->switches = ru.ru_nivcsw;
-        return ru.ru_nivcsw - before >= occasions / 4; /* of those passed by too: what happened then counts as well */
+        s->switches = s->switches_seen = n;
+        return n - before >= occasions / 4; /* of those passed by too: what happened then counts as well */
 }
 
 static void on_failure(struct objm_spin *s)
@@ -90,13 +123,10 @@ static void on_failure(struct objm_spin *s)
 
 void objm_spin_end(struct objm_spin *s, bool found)
 {
-        uint64_t now = objm_clock_ns();
-        bool preempted = s->preempted || now - s->last > GAP_NS;
-
-        s->last = now;
-        s->score = s->score - s->score / 8 + (found && !preempted ? SCORE_MAX / 8 : 0);
+        see_gap(s, objm_clock_ns());
+        s->score = s->score - s->score / 8 + (found && !s->preempted ? SCORE_MAX / 8 : 0);
         s->calm++;
-        if (displaced(s) || preempted)
+        if (displaced(s) || s->preempted)
                 on_preemption(s);
         else if (s->score < SCORE_PAYS)
                 on_failure(s);

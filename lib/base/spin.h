@@ -11,10 +11,10 @@
  *              objm_spin_end(&s, found);
  *      }
  *
- * Below one success in two it polls at ever fewer occasions, down to one in 1024. A look after which this thread was
- * not on its CPU for a while says that somebody else wants it: then polling stops for some hundred occasions, and for
- * twice as many each time that happens again soon; so does a kernel that switches at many of the occasions. One thread
- * per struct.
+ * Below one success in two it polls at ever fewer occasions, down to one in 1024. A look during which the kernel gave
+ * this thread's CPU to another says that somebody else wants it: then polling stops for some hundred occasions, and for
+ * twice as many each time that happens again soon; so does a kernel that switches at many of the occasions. Time that
+ * an interrupt or a hypervisor took is no such sign. One thread per struct.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,6 +30,7 @@ struct objm_spin {
         uint32_t calm;      /* occasions since the last one */
         uint32_t sampled;   /* occasions since the count of switches was looked at */
         long switches;      /* involuntary ones of this thread, then */
+        long switches_seen; /* the same when last looked at; LONG_MAX before */
         bool preempted;
         uint64_t start, last; /* ns; after end(), `last` is when that was */
 };

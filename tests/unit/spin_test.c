@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "resources.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/socket.h>
@@ -124,8 +125,33 @@ static void lose_cpu(struct objm_spin *s)
         s->skip = 0;
         assert_true(objm_spin_begin(s));
         s->last -= OBJM_NS_PER_MS;
+        s->switches_seen = -1; /* as if there had been one by now */
         assert_false(objm_spin_more(s));
         objm_spin_end(s, true);
+}
+
+/* An interrupt, or the hypervisor: nobody here waits for the CPU. Another process may, now and then. */
+static bool goes_on_after_stolen_time(void)
+{
+        struct objm_spin s = new_spin();
+        bool more;
+
+        s.budget_ns = OBJM_SPIN_DEFAULT_NS;
+        s.switches_seen = LONG_MAX;
+        assert_true(objm_spin_begin(&s));
+        s.start -= OBJM_NS_PER_MS;
+        s.last -= OBJM_NS_PER_MS;
+        more = objm_spin_more(&s);
+        objm_spin_end(&s, true);
+        return more && !s.skip && s.score == 1024;
+}
+
+static void stolen_time_is_no_preemption(void **state)
+{
+        for (int i = 0; i < 20; i++)
+                if (goes_on_after_stolen_time())
+                        return;
+        fail();
 }
 
 /* The thread had lost its CPU before the find: that is no success, and polling stops, for longer each time. */
@@ -272,6 +298,7 @@ int main(void)
                 cmocka_unit_test(backs_off_when_it_does_not_pay),
                 cmocka_unit_test(comes_back_when_it_pays_again),
                 cmocka_unit_test(a_gap_stops_it_and_does_not_count),
+                cmocka_unit_test(stolen_time_is_no_preemption),
                 cmocka_unit_test(calm_makes_good),
                 cmocka_unit_test(stops_for_a_quick_peer_on_the_same_cpu),
                 cmocka_unit_test(a_pause_does_not_prolong_itself),
