@@ -140,6 +140,8 @@ presetdir ?= $(prefix)/lib/systemd/system-preset
 sysusersdir ?= $(prefix)/lib/sysusers.d
 tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
 docdir  ?= $(prefix)/share/doc/objmapperd
+bashcompdir ?= $(prefix)/share/bash-completion/completions
+zshcompdir ?= $(prefix)/share/zsh/site-functions
 SO      := libobjmapper.so
 MAN     := $(sort $(wildcard man/*.[1-9]))
 EXAMPLES := $(sort $(wildcard systemd/examples/*.conf))
@@ -147,7 +149,7 @@ INSTALLED = "$(bindir)/objmap" "$(sbindir)/objmapperd" "$(libdir)/$(SO)" "$(libd
             "$(libdir)/$(SO).$(VERSION)" "$(libdir)/libobjmapper.a" "$(libdir)/pkgconfig/libobjmapper.pc" \
             "$(includedir)/objmapper.h" "$(unitdir)/objmapperd.service" "$(unitdir)/objmapperd.socket" \
             "$(presetdir)/80-objmapperd.preset" "$(sysusersdir)/objmapperd.conf" "$(tmpfilesdir)/objmapperd.conf" \
-            "$(sysconfdir)/objmapper/objmapperd.conf" \
+            "$(bashcompdir)/objmap" "$(zshcompdir)/_objmap" "$(sysconfdir)/objmapper/objmapperd.conf" \
             "$(docdir)/examples/grafana-objmapperd.json" \
             $(foreach e,$(notdir $(EXAMPLES)),"$(docdir)/examples/$(e)") \
             $(foreach m,$(notdir $(MAN)),"$(mandir)/man$(subst .,,$(suffix $(m)))/$(m)")
@@ -161,6 +163,7 @@ run: all
 install: all
 	install -d "$(DESTDIR)$(bindir)" "$(DESTDIR)$(sbindir)" "$(DESTDIR)$(libdir)/pkgconfig" "$(DESTDIR)$(includedir)" \
 		"$(DESTDIR)$(unitdir)" "$(DESTDIR)$(presetdir)" "$(DESTDIR)$(sysusersdir)" "$(DESTDIR)$(tmpfilesdir)" \
+		"$(DESTDIR)$(bashcompdir)" "$(DESTDIR)$(zshcompdir)" \
 		"$(DESTDIR)$(docdir)/examples" "$(DESTDIR)$(sysconfdir)/objmapper"
 	install -m 755 $(B)/objmap "$(DESTDIR)$(bindir)/"
 	install -m 755 $(B)/objmapperd "$(DESTDIR)$(sbindir)/"
@@ -180,6 +183,8 @@ install: all
 	install -m 644 systemd/objmapperd.preset "$(DESTDIR)$(presetdir)/80-objmapperd.preset"
 	install -m 644 systemd/objmapperd.sysusers "$(DESTDIR)$(sysusersdir)/objmapperd.conf"
 	install -m 644 systemd/objmapperd.tmpfiles "$(DESTDIR)$(tmpfilesdir)/objmapperd.conf"
+	install -m 644 completions/objmap.bash "$(DESTDIR)$(bashcompdir)/objmap"
+	install -m 644 completions/_objmap "$(DESTDIR)$(zshcompdir)/"
 	install -m 644 $(EXAMPLES) "$(DESTDIR)$(docdir)/examples/"
 	test -e "$(DESTDIR)$(sysconfdir)/objmapper/objmapperd.conf" || \
 		install -m 644 conf/objmapperd.conf "$(DESTDIR)$(sysconfdir)/objmapper/"
@@ -199,7 +204,7 @@ help:
 	@echo 'make coverage    line coverage of lib/ and objmapperd/ (gcovr)'
 	@echo 'make fuzz        each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS) (clang)'
 	@echo 'make install     honours DESTDIR, prefix, bindir, sbindir, libdir, includedir, mandir, sysconfdir, unitdir,'
-	@echo '                 presetdir, sysusersdir, tmpfilesdir, docdir'
+	@echo '                 presetdir, sysusersdir, tmpfilesdir, docdir, bashcompdir, zshcompdir'
 	@echo 'make uninstall   removes what install put there'
 	@echo 'make clean       removes build/'
 	@echo 'MODE=            release (default), debug, asan, tsan, cov, hash, fuzz: each builds in build/MODE'

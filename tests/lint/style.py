@@ -7,7 +7,7 @@ from pathlib import Path
 
 import source
 
-TEXT = {".c", ".h", ".py", ".sh", ".mk", ".md", ".conf", ".service", ".socket", ".map", ".in"}
+TEXT = {".c", ".h", ".py", ".sh", ".bash", ".mk", ".md", ".conf", ".service", ".socket", ".map", ".in"}
 WIDTH = 120
 # Files whose format has no comments, or that belong to somebody else's format.
 NO_SPDX = {".md", ".in", ".map", ".hex"}

@@ -20,6 +20,8 @@ FILES = {
     "lib/systemd/system-preset/80-objmapperd.preset": 0o644,
     "lib/sysusers.d/objmapperd.conf": 0o644,
     "lib/tmpfiles.d/objmapperd.conf": 0o644,
+    "share/bash-completion/completions/objmap": 0o644,
+    "share/zsh/site-functions/_objmap": 0o644,
     "share/doc/objmapperd/examples/grafana-objmapperd.json": 0o644,
     "share/doc/objmapperd/examples/home.conf": 0o644,
     "share/doc/objmapperd/examples/network.conf": 0o644,
