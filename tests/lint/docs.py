@@ -131,6 +131,18 @@ def check_symbols(root):
     described = {a or b for a, b in described}
     yield from differences(exported, "lib/client/objmapper.h", declared, "call")
     yield from differences(exported, "man/libobjmapper.3", described, "call")
+    packaged = set(re.findall(r"^ (objmapper_\w+)@", read(root, "debian/libobjmapper0.symbols"), re.M))
+    yield from differences(exported, "debian/libobjmapper0.symbols", packaged, "call")
+
+
+# ---- version ----
+
+
+def check_version(root):
+    version = re.search(r"^VERSION\s*:= (\S+)$", read(root, "Makefile"), re.M).group(1)
+    packaged = re.match(r"objmapperd \(([^)]+)\)", read(root, "debian/changelog")).group(1)
+    if packaged != version:
+        yield f"debian/changelog: version {packaged} is not {version}"
 
 
 # ---- pages ----
@@ -142,7 +154,7 @@ def check_mandoc(root):
     yield from (done.stdout + done.stderr).splitlines()
 
 
-CHECKS = [check_config, check_options, check_statuses, check_symbols, check_mandoc]
+CHECKS = [check_config, check_options, check_statuses, check_symbols, check_version, check_mandoc]
 
 
 def check(root):

@@ -52,7 +52,7 @@ def check_c(relative, text):
 
 
 def check_lines(relative, text):
-    tabs_are_fine = relative.suffix == ".mk" or relative.name == "Makefile" or is_page(relative)
+    tabs_are_fine = relative.suffix == ".mk" or relative.name in ("Makefile", "rules") or is_page(relative)
     for number, line in enumerate(text.split("\n"), 1):
         where = f"{relative}:{number}"
         if line != line.rstrip():

@@ -97,6 +97,8 @@ def test_style_breach_is_found(tree, name, text, word):
         (docs.check_statuses, "man/objmapper-protocol.7", ".It 0e Ta 14", ".It 0f Ta 15", ["14", "15"]),
         (docs.check_symbols, "man/libobjmapper.3", "objmapper_ping", "objmapper_pong", ["objmapper_ping", "objmapper_pong"]),
         (docs.check_symbols, "lib/client/objmapper.h", "objmapper_ping(", "objmapper_pong(", ["objmapper_ping", "objmapper_pong"]),
+        (docs.check_symbols, "debian/libobjmapper0.symbols", " objmapper_ping@", " objmapper_pong@", ["objmapper_ping", "objmapper_pong"]),
+        (docs.check_version, "debian/changelog", "objmapperd (0", "objmapperd (9", ["debian/changelog", "version 9"]),
         (docs.check_mandoc, "man/objmapperd.8", ".Sh NAME", ".Sh NAMED", ["NAME"]),
     ],
 )
@@ -123,7 +125,7 @@ def test_exit_status_tells(tree, name, monkeypatch):
     assert subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode == 1
 
 
-@pytest.mark.parametrize("name", ["dev", ".ci/run", *map(str, source.files(ROOT, ".sh"))])
+@pytest.mark.parametrize("name", ["dev", ".ci/run", "debian/objmapperd.postrm", *map(str, source.files(ROOT, ".sh"))])
 def test_scripts_are_posix_shell(name):
     assert (ROOT / name).read_text().startswith("#!/bin/sh\n")
     assert subprocess.run(["sh", "-n", ROOT / name]).returncode == 0
