@@ -25,14 +25,16 @@ static bool one_cpu(void)
 
 void objm_spin_init(struct objm_spin *s, uint32_t budget_ns)
 {
-        *s = (struct objm_spin){.budget_ns = budget_ns && !one_cpu() ? budget_ns : 0, .score = SCORE_MAX,
-                                .backoff = 1, .penalty = PENALTY_MIN, .switches_seen = LONG_MAX};
+        *s = (struct objm_spin){.budget_ns = budget_ns && !one_cpu() ? budget_ns : 0, .usual_ns = budget_ns,
+                                .score = SCORE_MAX, .backoff = 1, .penalty = PENALTY_MIN,
+                                .switches_seen = LONG_MAX};
 }
 
 bool objm_spin_begin(struct objm_spin *s)
 {
         if (!s->budget_ns)
                 return false;
+        s->in_vain = false;
         if (s->skip) {
                 s->skip--;
                 s->sampled++;
@@ -126,10 +128,28 @@ void objm_spin_end(struct objm_spin *s, bool found)
         see_gap(s, objm_clock_ns());
         s->score = s->score - s->score / 8 + (found && !s->preempted ? SCORE_MAX / 8 : 0);
         s->calm++;
+        s->in_vain = !found && !s->preempted;
         if (displaced(s) || s->preempted)
                 on_preemption(s);
-        else if (s->score < SCORE_PAYS)
-                on_failure(s);
-        else
+        else if (s->score >= SCORE_PAYS)
                 s->backoff = 1;
+        else if (!found)
+                on_failure(s);
+}
+
+void objm_spin_slept(struct objm_spin *s)
+{
+        uint64_t late = (uint64_t)s->usual_ns * OBJM_SPIN_LATE;
+
+        if (!s->in_vain)
+                return;
+        s->in_vain = false;
+        if (objm_clock_ns() - s->start >= late) {
+                s->budget_ns = s->usual_ns;
+                return;
+        }
+        s->budget_ns = s->budget_ns < late / 2 ? s->budget_ns * 2 : (uint32_t)late;
+        if (s->skip <= BACKOFF_MAX)
+                s->skip = 0;
+        s->backoff = 1;
 }

@@ -57,6 +57,7 @@ static bool wait_round(struct objmapper *om, uint64_t deadline)
         if (om->state == OBJM_SESSION_DOWN && om->retry_at < until)
                 until = om->retry_at;
         sleep_until(om, until, now);
+        objm_spin_slept(&om->spin);
         objm_session_receive(om);
         return true;
 }

@@ -159,7 +159,8 @@ int main(int argc, char **argv)
         r = objmapper_connect(argv[1], &o, &om); /* before pinning: it must not think that there is one CPU */
         if (r < 0)
                 give_up(argv[1], r);
-        pin_to(argv[8]);
+        if (strcmp(argv[8], "-"))
+                pin_to(argv[8]);
         if (!(o.flags & OBJMAPPER_NO_SPIN))
                 begin_polling();
         if (rate > 0)

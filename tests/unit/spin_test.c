@@ -120,6 +120,33 @@ static void comes_back_when_it_pays_again(void **state)
         assert_true(miss(&s));
 }
 
+/* What came soon after polling was given up is polled for longer, up to a bound; what comes late, as long as usual. */
+static void a_near_miss_prolongs_it(void **state)
+{
+        struct objm_spin s = new_spin();
+        uint32_t last = OBJM_SPIN_DEFAULT_NS;
+
+        s.budget_ns = s.usual_ns = OBJM_SPIN_DEFAULT_NS;
+        objm_spin_slept(&s); /* after no occasion */
+        assert_int_equal(s.budget_ns, OBJM_SPIN_DEFAULT_NS);
+        for (int i = 0; i < 10; i++) {
+                s.skip = 0;
+                assert_true(miss(&s));
+                s.in_vain = true; /* also when this test lost its CPU */
+                s.start = objm_clock_ns();
+                objm_spin_slept(&s);
+                assert_true(s.budget_ns >= last && s.budget_ns <= OBJM_SPIN_LATE * OBJM_SPIN_DEFAULT_NS);
+                last = s.budget_ns;
+        }
+        assert_int_equal(last, OBJM_SPIN_LATE * OBJM_SPIN_DEFAULT_NS);
+        assert_int_equal(s.skip, 0);
+        assert_true(miss(&s));
+        s.in_vain = true;
+        s.start -= OBJM_NS_PER_S;
+        objm_spin_slept(&s);
+        assert_int_equal(s.budget_ns, OBJM_SPIN_DEFAULT_NS);
+}
+
 static void lose_cpu(struct objm_spin *s)
 {
         s->skip = 0;
@@ -299,6 +326,7 @@ int main(void)
                 cmocka_unit_test(comes_back_when_it_pays_again),
                 cmocka_unit_test(a_gap_stops_it_and_does_not_count),
                 cmocka_unit_test(stolen_time_is_no_preemption),
+                cmocka_unit_test(a_near_miss_prolongs_it),
                 cmocka_unit_test(calm_makes_good),
                 cmocka_unit_test(stops_for_a_quick_peer_on_the_same_cpu),
                 cmocka_unit_test(a_pause_does_not_prolong_itself),
