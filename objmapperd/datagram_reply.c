@@ -4,10 +4,11 @@
 #include "base/fd.h"
 #include "objmapperd/dialect.h"
 #include "protocol/v3.h"
+#include "transport/body.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <sys/uio.h>
+#include <unistd.h>
 
 static_assert(OBJM_UDP_HEADER + DIALECT_REPLY_MAX <= OBJM_UDP_DATAGRAM_MAX, "a reply without body fits");
 
@@ -46,19 +47,28 @@ static size_t put_head(const struct datagram_ask *a, const struct reply *r, uint
         return r->status == OBJM_STATUS_OK ? len + v1 : len;
 }
 
+static ssize_t read_at(int fd, uint8_t *buf, size_t len, uint64_t at)
+{
+        ssize_t n = pread(fd, buf, len, (off_t)at);
+
+        return n < 0 ? -errno : n;
+}
+
 /* 0; -EAGAIN: with @nowait, not in memory; -ENODATA: the file has become shorter; other negative errno. */
 static int read_body(const struct reply *r, bool nowait, uint8_t *out)
 {
         size_t have = 0;
 
         while (have < r->body_len) {
-                struct iovec iov = {.iov_base = out + have, .iov_len = (size_t)r->body_len - have};
-                ssize_t n = preadv2(r->fd, &iov, 1, (off_t)(r->body_at + have), nowait ? RWF_NOWAIT : 0);
+                uint64_t at = r->body_at + have;
+                size_t len = (size_t)r->body_len - have;
+                ssize_t n = nowait ? objm_body_read_cached(r->fd, out + have, len, at)
+                                   : read_at(r->fd, out + have, len, at);
 
-                if (n < 0 && nowait && errno == EOPNOTSUPP)
+                if (n == -EOPNOTSUPP)
                         return -EAGAIN; /* a file system that cannot tell */
-                if (n < 0 && errno != EINTR)
-                        return -errno;
+                if (n < 0 && n != -EINTR)
+                        return (int)n;
                 if (n == 0)
                         return -ENODATA;
                 have += n > 0 ? (size_t)n : 0;

@@ -201,7 +201,7 @@ static int run_stats(const struct request_context *ctx, const struct request *rq
         *ret = r == 0 ? request_refuse(rq, OBJM_STATUS_OK, NULL) : from_errno(rq, r);
         if (r == 0) {
                 ret->fd = fd;
-                ret->body = ret->in_memory = true;
+                ret->body = true;
                 ret->body_len = len;
         }
         return 0;

@@ -33,7 +33,6 @@ struct reply {
         uint32_t id;
         int fd;           /* owned; -1: none. To be passed, unless body is set */
         bool body;        /* fd is to be read and its bytes sent: body_len from body_at on */
-        bool in_memory;   /* with body: reading fd never waits */
         bool kept;        /* with body: fd is lent by the worker's kept descriptors */
         uint64_t body_at, body_len;
         const char *text; /* static, or stays until the reply is encoded; says more than the status; may be NULL */

@@ -7,12 +7,12 @@
 #include "objmapperd/exchange.h"
 #include "objmapperd/ring_job.h"
 #include "protocol/v3.h"
+#include "transport/body.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/uio.h>
 
 /* Doorbells in a row that nothing came of, before the ring is looked at by time alone. */
 #define BELLS_MAX 16
@@ -276,7 +276,7 @@ static enum step put_body(struct turn *t, const struct request *rq, struct reply
 {
         struct ring *r = t->r;
         struct objm_ring_reply head = ring_reply_head(reply);
-        struct iovec iov = {.iov_len = (size_t)reply->body_len};
+        uint8_t *buf;
         ssize_t n = 0;
         bool all;
 
@@ -286,12 +286,12 @@ static enum step put_body(struct turn *t, const struct request *rq, struct reply
                 return STEP_REPLY;
         }
         if (reply->body_len) {
-                iov.iov_base = objm_ring_server_body(&r->end, (uint32_t)reply->body_len, &head.body_at);
-                if (!iov.iov_base) {
+                buf = objm_ring_server_body(&r->end, (uint32_t)reply->body_len, &head.body_at);
+                if (!buf) {
                         exchange_end_body(r->c, rq, reply, false);
                         return STEP_WAIT;
                 }
-                n = preadv2(reply->fd, &iov, 1, (off_t)reply->body_at, RWF_NOWAIT);
+                n = objm_body_read_cached(reply->fd, buf, (size_t)reply->body_len, reply->body_at);
         }
         all = n == (ssize_t)reply->body_len;
         exchange_end_body(r->c, rq, reply, all);

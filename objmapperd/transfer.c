@@ -164,9 +164,7 @@ static int splice_now(struct connection *c, const struct reply *r, size_t *ret_s
 static size_t fill(const struct connection *c, const struct reply *r, uint8_t *buf, size_t cap)
 {
         size_t head = c->dialect->encode(buf, cap, r);
-        struct iovec iov = {.iov_base = buf + head, .iov_len = (size_t)r->body_len};
-        int flags = r->in_memory ? 0 : RWF_NOWAIT; /* memory has no such flag */
-        ssize_t n = r->body_len ? preadv2(r->fd, &iov, 1, (off_t)r->body_at, flags) : 0;
+        ssize_t n = r->body_len ? objm_body_read_cached(r->fd, buf + head, (size_t)r->body_len, r->body_at) : 0;
 
         return n == (ssize_t)r->body_len ? head + (size_t)n : 0;
 }

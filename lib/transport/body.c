@@ -5,10 +5,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -39,15 +41,34 @@ static ssize_t read_some(int fd, void *buf, size_t len, uint64_t at)
         return n < 0 ? -EIO : n;
 }
 
-/* All of it, NOT_CACHED or -EIO; waits where the file system cannot say. */
-static ssize_t read_cached(int fd, void *buf, size_t len, uint64_t at)
+static bool in_memory(int fd)
+{
+        struct statfs fs;
+
+        return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
+ssize_t objm_body_read_cached(int fd, void *buf, size_t len, uint64_t at)
 {
         struct iovec iov = {.iov_base = buf, .iov_len = len};
         ssize_t n = preadv2(fd, &iov, 1, (off_t)at, RWF_NOWAIT);
 
-        if (n < 0 && errno == EOPNOTSUPP)
+        if (n < 0 && errno == EOPNOTSUPP) {
+                if (!in_memory(fd))
+                        return -EOPNOTSUPP;
+                n = pread(fd, buf, len, (off_t)at);
+        }
+        return n < 0 ? -errno : n;
+}
+
+/* All of it, NOT_CACHED or -EIO; waits where the file system cannot say. */
+static ssize_t read_cached(int fd, void *buf, size_t len, uint64_t at)
+{
+        ssize_t n = objm_body_read_cached(fd, buf, len, at);
+
+        if (n == -EOPNOTSUPP)
                 return read_some(fd, buf, len, at);
-        if (n < 0 && errno != EAGAIN && errno != EINTR)
+        if (n < 0 && n != -EAGAIN && n != -EINTR)
                 return -EIO;
         return n == (ssize_t)len ? n : NOT_CACHED; /* less: the rest is not cached, or the file has become shorter */
 }

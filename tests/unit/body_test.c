@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -420,6 +421,23 @@ static void what_is_cached_goes_without_waiting(void **state)
         both(check_cached);
 }
 
+/* tmpfs, of which a memfd is a file, knows no RWF_NOWAIT and has no disk to wait for. */
+static void what_is_in_memory_anyway_is_read_at_once(void **state)
+{
+        int fd = memfd_create("body", MFD_CLOEXEC);
+        char buf[8];
+
+        assert_return_code(fd, errno);
+        assert_int_equal(write(fd, "content", 7), 7);
+        assert_int_equal(objm_body_read_cached(fd, buf, sizeof(buf), 0), 7);
+        assert_memory_equal(buf, "content", 7);
+        assert_int_equal(objm_body_read_cached(fd, buf, 3, 5), 2);
+        assert_memory_equal(buf, "nt", 2);
+        assert_int_equal(objm_body_read_cached(fd, buf, 1, 7), 0);
+        objm_fd_close(fd);
+        assert_int_equal(objm_body_read_cached(-1, buf, 1, 0), -EBADF);
+}
+
 /* Any size, range, head, quantum, buffer and pace: what arrives is the head and the range. */
 static void anything_arrives_as_it_is(void **state)
 {
@@ -457,6 +475,7 @@ int main(void)
                 counted_test(nor_what_is_another_users),
                 counted_test(what_is_still_being_read_is_not_cached),
                 counted_test(what_is_cached_goes_without_waiting),
+                counted_test(what_is_in_memory_anyway_is_read_at_once),
                 counted_test(anything_arrives_as_it_is),
         };
 
