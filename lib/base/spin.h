@@ -11,11 +11,11 @@
  *              objm_spin_end(&s, found);
  *      }
  *
- * Below one success in two it polls at ever fewer occasions, down to one in 1024; but after a success always at the next
- * one, so that it comes back at once when polling pays again. A look during which the kernel gave
- * this thread's CPU to another says that somebody else wants it: then polling stops for some hundred occasions, and for
- * twice as many each time that happens again soon; so does a kernel that switches at many of the occasions. Time that
- * an interrupt or a hypervisor took is no such sign. One thread per struct.
+ * Below one success in two it polls at ever fewer occasions, down to one in 1024; but after a success always at the
+ * next one, so that it comes back at once when polling pays again. A look during which the kernel gave this thread's
+ * CPU to another says that somebody else wants it: then polling stops for some hundred occasions, and for twice as many
+ * each time that happens again soon; so does a kernel that switches at many of the occasions. Time that an interrupt or
+ * a hypervisor took is no such sign. One thread per struct.
  *
  * Two sides that both sleep wake each other and each gives up polling before the other is awake, for as long as that
  * takes longer than they poll. Who tells by objm_spin_slept() how a sleep after an occasion ended polls for up to

@@ -56,9 +56,9 @@ int objm_body_send(struct objm_body *b, int sock, size_t quantum, void *buf, siz
 bool objm_body_cached(const struct objm_body *b);
 
 /*
- * Reads without waiting for a disk. Bytes, also fewer than @len where only those are in the page cache or the file ends;
- * or negative errno: -EAGAIN nothing is, -EOPNOTSUPP the file system cannot tell. RWF_NOWAIT (Linux 4.14) says that of
- * tmpfs and ramfs, too, which have no disk and are read at once.
+ * Reads without waiting for a disk. Bytes, also fewer than @len where only those are in the page cache or the file
+ * ends; or negative errno: -EAGAIN nothing is, -EOPNOTSUPP the file system cannot tell. RWF_NOWAIT (Linux 4.14) says
+ * that of tmpfs and ramfs, too, which have no disk and are read at once.
  */
 ssize_t objm_body_read_cached(int fd, void *buf, size_t len, uint64_t at) objm_must_check;
 

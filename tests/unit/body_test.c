@@ -425,17 +425,17 @@ static void what_is_cached_goes_without_waiting(void **state)
 static void what_is_in_memory_anyway_is_read_at_once(void **state)
 {
         int fd = memfd_create("body", MFD_CLOEXEC);
-        char buf[8];
+        char bytes[8];
 
         assert_return_code(fd, errno);
         assert_int_equal(write(fd, "content", 7), 7);
-        assert_int_equal(objm_body_read_cached(fd, buf, sizeof(buf), 0), 7);
-        assert_memory_equal(buf, "content", 7);
-        assert_int_equal(objm_body_read_cached(fd, buf, 3, 5), 2);
-        assert_memory_equal(buf, "nt", 2);
-        assert_int_equal(objm_body_read_cached(fd, buf, 1, 7), 0);
+        assert_int_equal(objm_body_read_cached(fd, bytes, sizeof(bytes), 0), 7);
+        assert_memory_equal(bytes, "content", 7);
+        assert_int_equal(objm_body_read_cached(fd, bytes, 3, 5), 2);
+        assert_memory_equal(bytes, "nt", 2);
+        assert_int_equal(objm_body_read_cached(fd, bytes, 1, 7), 0);
         objm_fd_close(fd);
-        assert_int_equal(objm_body_read_cached(-1, buf, 1, 0), -EBADF);
+        assert_int_equal(objm_body_read_cached(-1, bytes, 1, 0), -EBADF);
 }
 
 /* Any size, range, head, quantum, buffer and pace: what arrives is the head and the range. */
