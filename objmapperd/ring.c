@@ -9,6 +9,7 @@
 #include "protocol/v3.h"
 #include "transport/body.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -418,12 +419,30 @@ static void end_turn(struct turn *t, enum step step, unsigned n)
         connection_settle(c, n > 0);
 }
 
+/* A hint, out of entries that are copied and checked again when their turn comes. */
+static void expect(struct ring *r, unsigned n)
+{
+        struct objm_store_name names[RING_TURN];
+        struct objm_ring_request e[RING_TURN];
+        unsigned known = 0;
+
+        static_assert(RING_TURN <= OBJM_STORE_EXPECT_MAX, "one turn is one expectation");
+        for (unsigned i = 0; i < n; i++) {
+                objm_ring_server_peek(&r->end, i, &e[i]);
+                if (e[i].flags & OBJM_RING_RQ_URI_SHORT && e[i].uri_len <= sizeof(e[i].uri))
+                        names[known++] = (struct objm_store_name){e[i].uri, e[i].uri_len};
+        }
+        objm_store_expect(r->c->worker->snapshot->store, names, known);
+}
+
 static enum step work(struct turn *t, int n, unsigned *ret_done)
 {
         struct connection *c = t->r->c;
         enum step step = STEP_REPLY;
 
         objm_kept_begin(&c->worker->kept, c->worker->now);
+        if (n > 2)
+                expect(t->r, (unsigned)n);
         for (*ret_done = 0; (int)*ret_done < n && step == STEP_REPLY; *ret_done += step == STEP_REPLY) {
                 step = take_one(t);
                 if (step == STEP_REPLY && c->worker->batch.n_fds >= c->batch_limit)

@@ -194,6 +194,12 @@ static inline void objm_ring_take(struct objm_ring_consumer *c, struct objm_ring
         c->next++;
 }
 
+/* Copies the entry that @ahead calls of take() later would, which the producer may still change. */
+static inline void objm_ring_peek(const struct objm_ring_consumer *c, uint32_t ahead, struct objm_ring_entry *ret_entry)
+{
+        objm_ring_entry_load(ret_entry, &c->at.entries[(c->next + ahead - c->origin) & (c->at.size - 1)]);
+}
+
 /* Gives the places of all that was taken back to the producer. */
 static inline void objm_ring_release(struct objm_ring_consumer *c)
 {

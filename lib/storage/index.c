@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "storage/segment.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 
@@ -167,6 +168,24 @@ const struct objm_entry *objm_index_find(struct objm_index *x, const void *key, 
         struct directory *d = directory_of(&x->shard[objm_hash_shard(hash)]);
 
         return objm_segment_find(segment_at(d, place(d, objm_hash_stored(hash))), hash, key, len);
+}
+
+void objm_index_expect(struct objm_index *x, const struct objm_index_key *keys, unsigned n)
+{
+        const struct objm_segment *segments[OBJM_INDEX_EXPECT_MAX];
+        uint64_t hashes[OBJM_INDEX_EXPECT_MAX];
+
+        assert(n <= OBJM_INDEX_EXPECT_MAX);
+        for (unsigned i = 0; i < n; i++) {
+                struct directory *d;
+
+                hashes[i] = objm_hash(&x->key, keys[i].data, keys[i].len);
+                d = directory_of(&x->shard[objm_hash_shard(hashes[i])]);
+                segments[i] = segment_at(d, place(d, objm_hash_stored(hashes[i])));
+                objm_segment_fetch_slot(segments[i], hashes[i]);
+        }
+        for (unsigned i = 0; i < n; i++)
+                objm_segment_fetch_entry(segments[i], hashes[i]);
 }
 
 /* Puts @s in each place of @d that its depth and the bits of @stored_hash above it give it. */

@@ -94,6 +94,21 @@ static struct objm_entry *probe(const struct objm_segment *s, uint64_t hash, con
         return NULL;
 }
 
+void objm_segment_fetch_slot(const struct objm_segment *s, uint64_t hash)
+{
+        __builtin_prefetch(s);
+        __builtin_prefetch(&s->slot[home(objm_hash_stored(hash), OBJM_SEGMENT_SLOTS)]);
+}
+
+/* Where the probe begins: mostly that is the one. */
+void objm_segment_fetch_entry(const struct objm_segment *s, uint64_t hash)
+{
+        uint64_t word = load(s, home(objm_hash_stored(hash), s->n_slots));
+
+        if (word >> PTR_BITS == objm_hash_tag(hash))
+                __builtin_prefetch(unpack(word));
+}
+
 /* The slot is fetched while the header, which says how many there are, is on its way: most have the usual size. */
 struct objm_entry *objm_segment_find(const struct objm_segment *s, uint64_t hash, const void *key, size_t len)
 {

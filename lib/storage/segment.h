@@ -36,6 +36,13 @@ void objm_segment_free_entries(struct objm_segment *s);
 /* Any thread: the entry of that key, or NULL. */
 struct objm_entry *objm_segment_find(const struct objm_segment *s, uint64_t hash, const void *key, size_t len);
 
+/*
+ * Any thread: begins to fetch into the caches what find() reads, in two steps; the second waits for the first, which
+ * other work in between hides.
+ */
+void objm_segment_fetch_slot(const struct objm_segment *s, uint64_t hash);
+void objm_segment_fetch_entry(const struct objm_segment *s, uint64_t hash);
+
 /* Any thread: what slot @i holds, or NULL. */
 struct objm_entry *objm_segment_at(const struct objm_segment *s, uint32_t i);
 

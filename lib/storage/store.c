@@ -13,6 +13,7 @@
 #include "storage/name.h"
 #include "storage/sync.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,6 +184,16 @@ static bool stat_index(struct objm_store *s, const struct request *q, struct obj
                 return false;
         *ret_info = e->info;
         return true;
+}
+
+void objm_store_expect(struct objm_store *s, const struct objm_store_name *names, unsigned n)
+{
+        struct objm_index_key keys[OBJM_STORE_EXPECT_MAX];
+
+        static_assert(OBJM_STORE_EXPECT_MAX <= OBJM_INDEX_EXPECT_MAX, "the index takes as many");
+        for (unsigned i = 0; i < n; i++)
+                keys[i] = (struct objm_index_key){names[i].uri, names[i].len};
+        objm_index_expect(s->catalog.index, keys, n);
 }
 
 int objm_store_stat(struct objm_store *s, const struct objm_peer *peer, const void *uri, size_t len, unsigned flags,

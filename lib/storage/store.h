@@ -96,6 +96,15 @@ int objm_store_open(struct objm_store *s, const struct objm_peer *peer, const vo
 int objm_store_stat(struct objm_store *s, const struct objm_peer *peer, const void *uri, size_t len, unsigned flags,
                     struct objm_object_info *ret_info) objm_must_check;
 
+struct objm_store_name {
+        const void *uri;
+        size_t len;
+};
+
+/* At most OBJM_STORE_EXPECT_MAX @names will be asked for at once: hides the time that memory takes. Changes nothing. */
+#define OBJM_STORE_EXPECT_MAX 32
+void objm_store_expect(struct objm_store *s, const struct objm_store_name *names, unsigned n);
+
 /*
  * The object's descriptor and info, without looking at the tree, when this thread has kept it and every change that was
  * made before objm_kept_begin() is known. True: @ret_fd, O_RDONLY, is lent until the next call with @k; read it at

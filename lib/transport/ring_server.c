@@ -39,6 +39,14 @@ void objm_ring_server_take(struct objm_ring_server *s, struct objm_ring_request 
         memcpy(ret, &e, sizeof(*ret));
 }
 
+void objm_ring_server_peek(const struct objm_ring_server *s, uint32_t ahead, struct objm_ring_request *ret)
+{
+        struct objm_ring_entry e;
+
+        objm_ring_peek(&s->requests, ahead, &e);
+        memcpy(ret, &e, sizeof(*ret));
+}
+
 bool objm_ring_server_uri(const struct objm_ring_server *s, const struct objm_ring_request *rq, uint8_t *buf,
                           const uint8_t **ret)
 {

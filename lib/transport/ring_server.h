@@ -44,6 +44,9 @@ static inline bool objm_ring_server_look(const struct objm_ring_server *s)
         return c->next != c->seen || atomic_load_explicit(&c->at.head->value, memory_order_relaxed) != c->seen;
 }
 
+/* The request that @ahead calls of take() later will return, as it is now: the client may still change it. */
+void objm_ring_server_peek(const struct objm_ring_server *s, uint32_t ahead, struct objm_ring_request *ret);
+
 /* The next request, of which readable() has said that there is one. */
 void objm_ring_server_take(struct objm_ring_server *s, struct objm_ring_request *ret);
 

@@ -127,10 +127,12 @@ def asleep(report, path, rounds):
 def ring(report, work, rounds, long):
     others(report, rounds)
     with million() as tree:
-        # Only the client is pinned: with all of its threads on one CPU the daemon polls much less.
+        # Pinned when the scan, which takes the CPUs that there are, is over. Else the scheduler may leave client and
+        # worker on one CPU and the other one idle.
         d, path = bench.daemon(work, 'ring', tree, cpu=None)
-        with d:
+        with d as pid:
             wait_for_index(path, THOUSANDS * 1000)
+            bench.pin(pid, SERVER)
             rate = depth_one(report, path, rounds)
             throughput(report, path, rounds)
             half_load(report, path, rate, 60 if long else 5)

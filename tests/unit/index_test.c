@@ -349,6 +349,24 @@ static void readers_and_writers_do_not_disturb_each_other(void **state)
         assert_int_equal(objm_index_count(f->x), h.keys * 2);
 }
 
+/* Known keys, unknown ones and those of other lengths, as many as can be. */
+static void what_is_expected_stays_as_it_is(void **state)
+{
+        struct fixture *f = *state;
+        struct objm_index_key keys[OBJM_INDEX_EXPECT_MAX];
+        char text[OBJM_INDEX_EXPECT_MAX][64];
+
+        objm_index_expect(f->x, NULL, 0);
+        for (unsigned i = 0; i < OBJM_INDEX_EXPECT_MAX; i++)
+                keys[i] = (struct objm_index_key){text[i], i % 7 ? key_of(text[i], i) : 0};
+        objm_index_expect(f->x, keys, OBJM_INDEX_EXPECT_MAX);
+        for (unsigned i = 0; i < 5000 / SCALE; i += 2)
+                put(f, i, i);
+        objm_index_expect(f->x, keys, OBJM_INDEX_EXPECT_MAX);
+        for (unsigned i = 0; i < OBJM_INDEX_EXPECT_MAX; i++)
+                assert_int_equal(find(f, i) != NULL, i % 2 == 0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -359,6 +377,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(a_walk_sees_each_entry_and_drops_what_it_is_told, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_a_reader_stands_in_outlives_its_successors, setup, teardown),
                 cmocka_unit_test_setup_teardown(keys_made_for_the_public_secret_do_not_collide, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_is_expected_stays_as_it_is, setup, teardown),
                 cmocka_unit_test(a_segment_forgets_tombstones_at_the_end_of_a_run),
                 cmocka_unit_test_setup_teardown(readers_and_writers_do_not_disturb_each_other, setup, teardown),
         };
