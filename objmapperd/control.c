@@ -48,6 +48,7 @@ static void deliver(struct objm_mail *m)
         struct command *cmd = objm_container_of(m, struct command, mail);
 
         cmd->c->jobs--;
+        cmd->c->worker->snapshot = server_snapshot(cmd->c->worker->server); /* the reply is under the new limits */
         connection_on_reply(cmd->c, &cmd->reply);
         free(cmd);
 }

@@ -329,6 +329,7 @@ def test_fork_takes_no_ring_along(served, tree):
 # ---- memory ----
 
 
+@pytest.mark.timing
 @pytest.mark.skipif(INSTRUMENTED, reason="sanitizers have memory of their own")
 def test_memory_of_many_rings(start, tree):
     daemon = start({"/": tree.path}, config="concurrency = { max_connections = 1200; };\n", nofile=20000)
