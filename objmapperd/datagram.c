@@ -134,16 +134,13 @@ static bool admit(struct datagram *d, const struct objm_udp_datagram *in, uint64
         struct objm_udp_request u;
         bool known;
 
-        if (!objm_udp_address_answerable(&in->peer)) {
+        if (!objm_udp_address_answerable(&in->peer))
                 return drop(d, METRICS_DROP_UNANSWERABLE);
-        }
-        if (objm_udp_request_decode(in->data, in->len, &u) < 0) {
+        if (objm_udp_request_decode(in->data, in->len, &u) < 0)
                 return drop(d, METRICS_DROP_MALFORMED);
-        }
         known = u.cookie && cookie_is_good(&d->key, &in->peer, now, u.cookie);
-        if (!quota_take(&d->quota[known], &in->peer, now)) {
+        if (!quota_take(&d->quota[known], &in->peer, now))
                 return drop(d, METRICS_DROP_OVER_RATE);
-        }
         *ret = datagram_ask_from(&u, cookie_make(&d->key, &in->peer, now), known ? OBJM_UDP_DATAGRAM_MAX : in->len);
         return true;
 }

@@ -8,7 +8,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <unistd.h>
 
 static_assert(OBJM_UDP_HEADER + DIALECT_REPLY_MAX <= OBJM_UDP_DATAGRAM_MAX, "a reply without body fits");
 
@@ -47,35 +46,6 @@ static size_t put_head(const struct datagram_ask *a, const struct reply *r, uint
         return r->status == OBJM_STATUS_OK ? len + v1 : len;
 }
 
-static ssize_t read_at(int fd, uint8_t *buf, size_t len, uint64_t at)
-{
-        ssize_t n = pread(fd, buf, len, (off_t)at);
-
-        return n < 0 ? -errno : n;
-}
-
-/* 0; -EAGAIN: with @nowait, not in memory; -ENODATA: the file has become shorter; other negative errno. */
-static int read_body(const struct reply *r, bool nowait, uint8_t *out)
-{
-        size_t have = 0;
-
-        while (have < r->body_len) {
-                uint64_t at = r->body_at + have;
-                size_t len = (size_t)r->body_len - have;
-                ssize_t n = nowait ? objm_body_read_cached(r->fd, out + have, len, at)
-                                   : read_at(r->fd, out + have, len, at);
-
-                if (n == -EOPNOTSUPP)
-                        return -EAGAIN; /* a file system that cannot tell */
-                if (n < 0 && n != -EINTR)
-                        return (int)n;
-                if (n == 0)
-                        return -ENODATA;
-                have += n > 0 ? (size_t)n : 0;
-        }
-        return 0;
-}
-
 static void become_refusal(struct reply *r, const struct datagram_ask *a, uint8_t status, const char *text)
 {
         int fd = r->fd;
@@ -102,7 +72,7 @@ static size_t put(const struct datagram_ask *a, struct reply *r, bool nowait, ui
                 become_refusal(r, a, OBJM_STATUS_CAPABILITY, NULL);
                 return put_header(a, OBJM_STATUS_CAPABILITY, 0, out);
         }
-        e = body ? read_body(r, nowait, out + len) : 0;
+        e = body ? objm_body_read(r->fd, out + len, body, r->body_at, nowait) : 0;
         if (e == -EAGAIN)
                 return nowait ? 0 : refuse(a, r, OBJM_STATUS_UNAVAILABLE, NULL, out);
         if (e == -ENODATA)

@@ -7,16 +7,18 @@
 
 #include <string.h>
 
-static void family(struct sink *s, const struct sink_family *f)
-{
-        sink_family(s, f);
-}
-
-#define FAMILY(s, name, type, unit, help) family(s, &(const struct sink_family){name, help, type, unit})
+#define FAMILY(s, name, type, unit, help) sink_family(s, &(const struct sink_family){name, help, type, unit})
 
 static void labelled(struct sink *s, const char *label, const char *value, uint64_t number)
 {
         sink_sample(s, (struct sink_label[]){{label, value}, {NULL, NULL}}, number);
+}
+
+static void each(struct sink *s, const char *label, const char *const *names, const _Atomic uint64_t *numbers,
+                 unsigned n)
+{
+        for (unsigned i = 0; i < n; i++)
+                labelled(s, label, names[i], objm_tally_get(&numbers[i]));
 }
 
 static void one(struct sink *s, uint64_t number)
@@ -115,11 +117,9 @@ static void write_requests(struct stats *st, struct sink *s)
         FAMILY(s, "object_size_bytes", SINK_HISTOGRAM, SINK_BYTES, "Size of each object that was handed out.");
         histogram(s, &st->sum.object_size);
         FAMILY(s, "fallbacks", SINK_COUNTER, SINK_NUMBER, "Requests that took another way than the shortest, and why.");
-        for (unsigned i = 0; i < METRICS_N_FALLBACKS; i++)
-                labelled(s, "reason", metrics_fallback_names[i], objm_tally_get(&st->sum.fallbacks[i]));
+        each(s, "reason", metrics_fallback_names, st->sum.fallbacks, METRICS_N_FALLBACKS);
         FAMILY(s, "datagrams_dropped", SINK_COUNTER, SINK_NUMBER, "Datagrams without an answer, and why.");
-        for (unsigned i = 0; i < METRICS_N_DROPS; i++)
-                labelled(s, "reason", metrics_drop_names[i], objm_tally_get(&st->sum.drops[i]));
+        each(s, "reason", metrics_drop_names, st->sum.drops, METRICS_N_DROPS);
 }
 
 /* ---- connections ---- */
@@ -162,8 +162,7 @@ static void write_workers(struct stats *st, struct sink *s)
         for (unsigned i = 0; i < METRICS_N_STATES; i++)
                 labelled(s, "state", metrics_state_names[i], st->sum.in_state[i]);
         FAMILY(s, "worker_seconds", SINK_COUNTER, SINK_NS, "Time of all workers, by what they did.");
-        for (unsigned i = 0; i < METRICS_N_STATES; i++)
-                labelled(s, "state", metrics_state_names[i], objm_tally_get(&st->sum.time[i]));
+        each(s, "state", metrics_state_names, st->sum.time, METRICS_N_STATES);
         FAMILY(s, "worker_turns", SINK_COUNTER, SINK_NUMBER, "Times a worker looked at all of its connections.");
         one(s, objm_tally_get(&st->sum.turns));
         FAMILY(s, "worker_queue_connections", SINK_HISTOGRAM, SINK_NUMBER,

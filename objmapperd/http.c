@@ -122,9 +122,8 @@ static int listen_at(struct http *h, const char *endpoint)
         r = objm_inet_parse_pair(endpoint, &addr);
         if (r == 0)
                 r = objm_tcp_listen(&addr, &h->tcp_fd);
-        addr.len = sizeof(addr.v6);
-        if (r == 0 && getsockname(h->tcp_fd, &addr.any, &addr.len) < 0)
-                r = -errno;
+        if (r == 0)
+                r = objm_tcp_name(h->tcp_fd, &addr);
         if (r == 0)
                 log_line(LOG_INFO, "metrics at http://%s/metrics", objm_inet_format(&addr, text));
         return r;

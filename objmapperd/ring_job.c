@@ -5,11 +5,11 @@
 #include "base/fd.h"
 #include "objmapperd/connection.h"
 #include "objmapperd/exchange.h"
+#include "transport/body.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct ring_job {
         struct objm_job job;
@@ -39,19 +39,14 @@ static void fail(struct ring_job *j, uint8_t status)
 
 static void read_body(struct ring_job *j)
 {
-        size_t have = 0, len = (size_t)j->reply.body_len;
-        ssize_t n = 1;
+        size_t len = (size_t)j->reply.body_len;
 
         j->body = malloc(len ? len : 1);
         if (!j->body) {
                 fail(j, OBJM_STATUS_NO_MEMORY);
                 return;
         }
-        while (have < len && (n > 0 || (n < 0 && errno == EINTR))) {
-                n = pread(j->reply.fd, j->body + have, len - have, (off_t)(j->reply.body_at + have));
-                have += n > 0 ? (size_t)n : 0;
-        }
-        if (have < len)
+        if (objm_body_read(j->reply.fd, j->body, len, j->reply.body_at, false) < 0)
                 fail(j, OBJM_STATUS_STORAGE);
         else
                 j->reply.fd = objm_fd_close(j->reply.fd);

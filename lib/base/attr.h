@@ -15,7 +15,7 @@
 #define objm_printf(f, a)   __attribute__((format(printf, f, a)))
 #define objm_cleanup(fn)    __attribute__((cleanup(fn)))
 #define objm_noinline       __attribute__((noinline))
-#define objm_uninitialized  __attribute__((uninitialized)) /* a large buffer that is written before it is read */
+#define objm_uninitialized  __attribute__((uninitialized)) /* for large buffers that are written before they are read */
 #define objm_array_len(a)   (sizeof(a) / sizeof((a)[0]))
 #define objm_container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 

@@ -1,27 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/hist.h"
 
+#include "base/octave.h"
+
 #include <string.h>
-
-/* Small values have a bucket each; above, the octave and the bits under the leading one pick the bucket. */
-static unsigned bucket_of(uint64_t v)
-{
-        unsigned octave;
-
-        if (v < OBJM_HIST_SUB)
-                return (unsigned)v;
-        octave = 63 - (unsigned)__builtin_clzll(v) - OBJM_HIST_SUB_BITS;
-        return (octave + 1) * OBJM_HIST_SUB + (unsigned)(v >> octave & (OBJM_HIST_SUB - 1));
-}
-
-static uint64_t upper_edge(unsigned b)
-{
-        unsigned octave = b / OBJM_HIST_SUB - 1;
-
-        if (b < OBJM_HIST_SUB)
-                return b;
-        return ((uint64_t)(OBJM_HIST_SUB | b % OBJM_HIST_SUB) << octave) + ((UINT64_C(1) << octave) - 1);
-}
 
 void objm_hist_init(struct objm_hist *h)
 {
@@ -37,7 +19,7 @@ void objm_hist_record(struct objm_hist *h, uint64_t value)
                 h->min = value;
         if (value > h->max)
                 h->max = value;
-        h->bucket[bucket_of(value)]++;
+        h->bucket[objm_octave_bucket(value, OBJM_HIST_SUB_BITS)]++;
 }
 
 void objm_hist_merge(struct objm_hist *into, const struct objm_hist *from)
@@ -52,6 +34,11 @@ void objm_hist_merge(struct objm_hist *into, const struct objm_hist *from)
                 into->bucket[i] += from->bucket[i];
 }
 
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+        return a < b ? a : b;
+}
+
 uint64_t objm_hist_quantile(const struct objm_hist *h, double q)
 {
         uint64_t rank = (uint64_t)(q * (double)h->count), seen = 0;
@@ -59,7 +46,7 @@ uint64_t objm_hist_quantile(const struct objm_hist *h, double q)
         for (unsigned i = 0; i < OBJM_HIST_BUCKETS; i++) {
                 seen += h->bucket[i];
                 if (seen > rank || (seen == h->count && seen))
-                        return upper_edge(i) < h->max ? upper_edge(i) : h->max;
+                        return smaller(objm_octave_edge(i, OBJM_HIST_SUB_BITS), h->max);
         }
         return 0;
 }

@@ -24,4 +24,20 @@ struct objm_peer {
         const gid_t *groups; /* owned by whoever filled this in */
 };
 
+/*
+ * True when it is in one of @n groups. Not when its uid is unmapped: its groups may stand for any, too. A remote peer's
+ * mean nothing: ask that first.
+ */
+static inline bool objm_peer_in_groups(const struct objm_peer *p, const gid_t *gids, size_t n)
+{
+        for (size_t i = 0; i < n && p->uid != OBJM_UID_UNMAPPED; i++) {
+                if (gids[i] == p->gid)
+                        return true;
+                for (uint32_t k = 0; k < p->n_groups; k++)
+                        if (gids[i] == p->groups[k])
+                                return true;
+        }
+        return false;
+}
+
 #endif

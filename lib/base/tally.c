@@ -1,15 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/tally.h"
 
-static uint64_t upper_edge(unsigned b)
-{
-        unsigned octave = b / OBJM_TALLY_SUB - 1;
-
-        if (b < OBJM_TALLY_SUB)
-                return b;
-        return ((uint64_t)(OBJM_TALLY_SUB | b % OBJM_TALLY_SUB) << octave) + ((UINT64_C(1) << octave) - 1);
-}
-
 void objm_tally_merge(struct objm_tally *into, const struct objm_tally *from)
 {
         objm_tally_add(&into->sum, objm_tally_get(&from->sum));
@@ -43,7 +34,7 @@ uint64_t objm_tally_quantile(const struct objm_tally *t, double q)
         for (unsigned i = 0; i < OBJM_TALLY_BUCKETS; i++) {
                 seen += objm_tally_get(&t->bucket[i]);
                 if (seen > rank || (seen >= count && seen))
-                        return upper_edge(i);
+                        return objm_octave_edge(i, OBJM_TALLY_SUB_BITS);
         }
         return 0;
 }

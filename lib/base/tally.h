@@ -8,6 +8,7 @@
  * Recording is a few plain loads and stores, nothing that other CPUs have to agree on. A reader sees each number as it
  * was at some moment, not all of them at the same one. Zeroed memory is an empty tally.
  */
+#include "base/octave.h"
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -33,17 +34,9 @@ static inline uint64_t objm_tally_get(const _Atomic uint64_t *number)
         return atomic_load_explicit(number, memory_order_relaxed);
 }
 
-/* Small values have a bucket each; above, the octave and the bits under the leading one pick the bucket. */
 static inline unsigned objm_tally_bucket(uint64_t v)
 {
-        unsigned octave;
-
-        if (v < OBJM_TALLY_SUB)
-                return (unsigned)v;
-        if (v >= OBJM_TALLY_MAX)
-                return OBJM_TALLY_BUCKETS - 1;
-        octave = 63 - (unsigned)__builtin_clzll(v) - OBJM_TALLY_SUB_BITS;
-        return (octave + 1) * OBJM_TALLY_SUB + (unsigned)(v >> octave & (OBJM_TALLY_SUB - 1));
+        return v < OBJM_TALLY_MAX ? objm_octave_bucket(v, OBJM_TALLY_SUB_BITS) : OBJM_TALLY_BUCKETS - 1;
 }
 
 /* The owner: @n values of @value. */

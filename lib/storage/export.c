@@ -103,14 +103,6 @@ const struct objm_export *objm_exports_find(const struct objm_exports *x, const 
         return NULL;
 }
 
-static bool in_gids(const struct objm_export *e, gid_t gid)
-{
-        for (size_t i = 0; i < e->n_gids; i++)
-                if (e->gids[i] == gid)
-                        return true;
-        return false;
-}
-
 bool objm_export_allows(const struct objm_export *e, const struct objm_peer *peer)
 {
         if (!peer || e->n_uids + e->n_gids == 0)
@@ -120,12 +112,5 @@ bool objm_export_allows(const struct objm_export *e, const struct objm_peer *pee
         for (size_t i = 0; i < e->n_uids; i++)
                 if (e->uids[i] == peer->uid)
                         return true;
-        if (peer->uid == OBJM_UID_UNMAPPED)
-                return false;
-        if (in_gids(e, peer->gid))
-                return true;
-        for (uint32_t i = 0; i < peer->n_groups; i++)
-                if (in_gids(e, peer->groups[i]))
-                        return true;
-        return false;
+        return objm_peer_in_groups(peer, e->gids, e->n_gids);
 }

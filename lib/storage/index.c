@@ -170,16 +170,16 @@ const struct objm_entry *objm_index_find(struct objm_index *x, const void *key, 
         return objm_segment_find(segment_at(d, place(d, objm_hash_stored(hash))), hash, key, len);
 }
 
-void objm_index_expect(struct objm_index *x, const struct objm_index_key *keys, unsigned n)
+void objm_index_expect(struct objm_index *x, const struct objm_store_name *names, unsigned n)
 {
-        const struct objm_segment *segments[OBJM_INDEX_EXPECT_MAX];
-        uint64_t hashes[OBJM_INDEX_EXPECT_MAX];
+        const struct objm_segment *segments[OBJM_STORE_EXPECT_MAX];
+        uint64_t hashes[OBJM_STORE_EXPECT_MAX];
 
-        assert(n <= OBJM_INDEX_EXPECT_MAX);
+        assert(n <= OBJM_STORE_EXPECT_MAX);
         for (unsigned i = 0; i < n; i++) {
                 struct directory *d;
 
-                hashes[i] = objm_hash(&x->key, keys[i].data, keys[i].len);
+                hashes[i] = objm_hash(&x->key, names[i].uri, names[i].len);
                 d = directory_of(&x->shard[objm_hash_shard(hashes[i])]);
                 segments[i] = segment_at(d, place(d, objm_hash_stored(hashes[i])));
                 objm_segment_fetch_slot(segments[i], hashes[i]);

@@ -30,16 +30,8 @@ uint64_t objm_index_hash(const struct objm_index *x, const void *key, size_t len
 /* The caller is online. NULL when there is no such key. */
 const struct objm_entry *objm_index_find(struct objm_index *x, const void *key, size_t len);
 
-/* So many keys at a time can be expected. */
-#define OBJM_INDEX_EXPECT_MAX 32
-
-struct objm_index_key {
-        const void *data;
-        size_t len;
-};
-
-/* Soon these will be asked for: begins to fetch them into the caches, all at the same time. The caller is online. */
-void objm_index_expect(struct objm_index *x, const struct objm_index_key *keys, unsigned n);
+/* As objm_store_expect(). The caller is online. */
+void objm_index_expect(struct objm_index *x, const struct objm_store_name *names, unsigned n);
 
 /*
  * Inserts, or replaces when the info differs, and marks the entry with @generation. @len is at most OBJM_URI_MAX.

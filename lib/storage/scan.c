@@ -140,7 +140,7 @@ static bool uri_of(struct worker *w, const char *dir, const char *name, struct o
  */
 static void on_file(struct worker *w, const char *name)
 {
-        __attribute__((uninitialized)) struct objm_uri u;
+        struct objm_uri u objm_uninitialized;
         struct objm_catalog *c = w->scan->catalog;
         uint64_t changes = 0;
         struct stat st;
@@ -161,8 +161,8 @@ static void on_file(struct worker *w, const char *name)
 
 static void on_subdirectory(struct worker *w, const char *name)
 {
-        __attribute__((uninitialized)) struct objm_uri u;
-        __attribute__((uninitialized)) char path[PATH_MAX];
+        struct objm_uri u objm_uninitialized;
+        char path[PATH_MAX] objm_uninitialized;
 
         snprintf(path, sizeof(path), "%s%s%s", w->dir->path, w->dir->path[0] ? "/" : "", name);
         if (uri_of(w, path, "", &u) && enqueue(w->scan, w->dir->export, path) < 0)

@@ -13,7 +13,6 @@
 #include "storage/name.h"
 #include "storage/sync.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,9 +34,6 @@ struct request {
         bool nowait;
         char path[OBJM_URI_MAX]; /* below the export, terminated; a prefix has at least one byte */
 };
-
-/* Keeps -ftrivial-auto-var-init from clearing 4 KiB for each request; admit() sets what is read. */
-#define UNINITIALIZED __attribute__((uninitialized))
 
 /* Nothing about a name is said, not even whether it could be one, to a peer that may not use its export. */
 static int admit(struct request *q, const struct objm_store *s, const struct objm_peer *peer, const void *uri,
@@ -137,7 +133,7 @@ static int open_unknown(struct objm_store *s, const struct request *q, int *ret_
 int objm_store_open(struct objm_store *s, const struct objm_peer *peer, const void *uri, size_t len, unsigned flags,
                     int *ret_fd, struct objm_object_info *ret_info)
 {
-        UNINITIALIZED struct request q;
+        struct request q objm_uninitialized; /* 4 KiB; admit() sets what is read */
         const struct objm_entry *e;
         int r = admit(&q, s, peer, uri, len, flags);
 
@@ -188,18 +184,13 @@ static bool stat_index(struct objm_store *s, const struct request *q, struct obj
 
 void objm_store_expect(struct objm_store *s, const struct objm_store_name *names, unsigned n)
 {
-        struct objm_index_key keys[OBJM_STORE_EXPECT_MAX];
-
-        static_assert(OBJM_STORE_EXPECT_MAX <= OBJM_INDEX_EXPECT_MAX, "the index takes as many");
-        for (unsigned i = 0; i < n; i++)
-                keys[i] = (struct objm_index_key){names[i].uri, names[i].len};
-        objm_index_expect(s->catalog.index, keys, n);
+        objm_index_expect(s->catalog.index, names, n);
 }
 
 int objm_store_stat(struct objm_store *s, const struct objm_peer *peer, const void *uri, size_t len, unsigned flags,
                     struct objm_object_info *ret_info)
 {
-        UNINITIALIZED struct request q;
+        struct request q objm_uninitialized;
         int r = admit(&q, s, peer, uri, len, flags);
 
         if (r)

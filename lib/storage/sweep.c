@@ -109,7 +109,7 @@ int objm_sweep_new(struct objm_catalog *catalog, struct objm_pool *pool, objm_sw
 
 int objm_sweep_below(struct objm_sweep *s, const struct objm_export *e, const char *path)
 {
-        __attribute__((uninitialized)) struct objm_uri u;
+        struct objm_uri u objm_uninitialized;
         struct prefix *p;
 
         if (!objm_uri_join(&u, e, path, ""))

@@ -267,7 +267,7 @@ static bool look(struct objm_watch *w, const struct objm_export *e, const char *
 
 static void on_file(struct objm_watch *w, const struct objm_export *e, const char *dir, const char *name)
 {
-        __attribute__((uninitialized)) struct objm_uri uri;
+        struct objm_uri uri objm_uninitialized;
         struct stat st;
         bool watched;
 
@@ -284,7 +284,7 @@ static void on_file(struct objm_watch *w, const struct objm_export *e, const cha
 static void on_directory(struct objm_watch *w, uint32_t mask, const struct objm_export *e, const char *dir,
                          const char *name)
 {
-        __attribute__((uninitialized)) char path[PATH_MAX];
+        char path[PATH_MAX] objm_uninitialized;
 
         if (snprintf(path, sizeof(path), "%s%s%s", dir, dir[0] ? "/" : "", name) >= PATH_MAX)
                 return;
@@ -315,7 +315,7 @@ static bool path_of(struct objm_watch *w, int wd, size_t skip, const struct objm
 
 static void on_event(struct objm_watch *w, const struct inotify_event *ev)
 {
-        __attribute__((uninitialized)) char dir[PATH_MAX];
+        char dir[PATH_MAX] objm_uninitialized;
         const struct objm_export *e;
 
         atomic_fetch_add(&w->catalog->changes, 1);

@@ -8,6 +8,7 @@
  * one touches few pages.
  */
 #include "base/attr.h"
+#include "concurrency/ring.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -57,6 +58,16 @@ static inline bool objm_arena_take(struct objm_arena *a, uint32_t len, uint32_t 
         a->head += skip + whole;
         *ret = skip ? 0 : at;
         return true;
+}
+
+/* As take(), after a look at how far the consumer of @p, whose entries the pieces go with, has come. */
+static inline bool objm_arena_take_again(struct objm_arena *a, struct objm_ring_producer *p, uint32_t len,
+                                         uint32_t *ret)
+{
+        if (objm_ring_writable(p, p->at.size) < 0)
+                return false; /* a lie, which shows at the next writable(), too */
+        objm_arena_free_to(a, p->seen, p->seen == p->next);
+        return objm_arena_take(a, len, ret);
 }
 
 /* The entry of index @index has been put, with what was taken since the last one. */

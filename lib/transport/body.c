@@ -61,6 +61,30 @@ ssize_t objm_body_read_cached(int fd, void *buf, size_t len, uint64_t at)
         return n < 0 ? -errno : n;
 }
 
+static ssize_t read_at(int fd, void *buf, size_t len, uint64_t at)
+{
+        ssize_t n = pread(fd, buf, len, (off_t)at);
+
+        return n < 0 ? -errno : n;
+}
+
+int objm_body_read(int fd, void *buf, size_t len, uint64_t at, bool nowait)
+{
+        for (size_t have = 0; have < len;) {
+                ssize_t n = (nowait ? objm_body_read_cached : read_at)(fd, (uint8_t *)buf + have, len - have,
+                                                                       at + have);
+
+                if (n == -EOPNOTSUPP)
+                        return -EAGAIN;
+                if (n < 0 && n != -EINTR)
+                        return (int)n;
+                if (n == 0)
+                        return -ENODATA;
+                have += n > 0 ? (size_t)n : 0;
+        }
+        return 0;
+}
+
 /* All of it, NOT_CACHED or -EIO; waits where the file system cannot say. */
 static ssize_t read_cached(int fd, void *buf, size_t len, uint64_t at)
 {

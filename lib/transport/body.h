@@ -62,6 +62,12 @@ bool objm_body_cached(const struct objm_body *b);
  */
 ssize_t objm_body_read_cached(int fd, void *buf, size_t len, uint64_t at) objm_must_check;
 
+/*
+ * Reads all of @len bytes, with @nowait without waiting for a disk. 0; -EAGAIN: with @nowait, they are not in memory,
+ * or the file system cannot tell; -ENODATA: the file has become shorter; other negative errno.
+ */
+int objm_body_read(int fd, void *buf, size_t len, uint64_t at, bool nowait) objm_must_check;
+
 void objm_body_deinit(struct objm_body *b);
 
 #endif

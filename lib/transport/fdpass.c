@@ -17,7 +17,7 @@ ssize_t objm_fdpass_send(int sock, const void *buf, size_t len, const int *fds, 
 {
         struct iovec iov = {.iov_base = (void *)buf, .iov_len = len};
         struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-        __attribute__((uninitialized)) union control control; /* a kilobyte, most often not used */
+        union control control objm_uninitialized; /* a kilobyte, most often not used */
         ssize_t n;
 
         if (n_fds > OBJM_FDPASS_MAX)

@@ -67,12 +67,9 @@ static bool place_uri(struct objm_ring_client *c, struct objm_ring_request *rq, 
                 return true;
         }
         objm_arena_free_to(&c->arena, c->requests.seen, c->requests.seen == c->requests.next);
-        if (!objm_arena_take(&c->arena, (uint32_t)len, &rq->uri_at)) {
-                (void)!objm_ring_writable(&c->requests, c->requests.at.size);
-                objm_arena_free_to(&c->arena, c->requests.seen, c->requests.seen == c->requests.next);
-                if (!objm_arena_take(&c->arena, (uint32_t)len, &rq->uri_at))
-                        return false;
-        }
+        if (!objm_arena_take(&c->arena, (uint32_t)len, &rq->uri_at) &&
+            !objm_arena_take_again(&c->arena, &c->requests, (uint32_t)len, &rq->uri_at))
+                return false;
         memcpy(objm_shm_request_arena(&c->shm) + rq->uri_at, uri, len);
         return true;
 }

@@ -69,16 +69,8 @@ int objm_ring_server_room(struct objm_ring_server *s, uint32_t want)
 
 uint8_t *objm_ring_server_body(struct objm_ring_server *s, uint32_t len, uint32_t *ret_at)
 {
-        struct objm_ring_producer *p = &s->replies;
-
-        if (!objm_arena_take(&s->arena, len, ret_at)) {
-                /* What the client has taken since counts now; a lie shows at the next room(). */
-                if (objm_ring_writable(p, p->at.size) < 0)
-                        return NULL;
-                objm_arena_free_to(&s->arena, p->seen, p->seen == p->next);
-                if (!objm_arena_take(&s->arena, len, ret_at))
-                        return NULL;
-        }
+        if (!objm_arena_take(&s->arena, len, ret_at) && !objm_arena_take_again(&s->arena, &s->replies, len, ret_at))
+                return NULL;
         return objm_shm_reply_arena(&s->shm) + *ret_at;
 }
 

@@ -9,18 +9,7 @@ set -eu
 unset CDPATH
 cd -- "$(dirname -- "$0")/../.."
 
-skip() {
-        echo "SKIPPED: $1"
-        exit 0
-}
-
-[ "$(id -u)" -eq 0 ] || skip "needs root"
-command -v debootstrap >/dev/null || skip "needs debootstrap"
-command -v apt-get >/dev/null || skip "needs apt, to learn the mirrors from"
-sources=$(apt-get indextargets --format 'deb $(SITE) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' |
-        grep ' bookworm' | sort -u) || skip "the host's apt has no Debian 12 mirror"
-mirror=$(echo "$sources" | awk '$3 == "bookworm" { print $2; exit }')
-[ -n "$mirror" ] || skip "the host's apt has no Debian 12 mirror"
+. tests/bare-tree.sh
 
 top=$(mktemp -d "${OBJM_BARE_DIR:-${TMPDIR:-/tmp}}/objm-bare-XXXXXX")
 trap 'rm -rf --one-file-system "$top"' EXIT
@@ -39,17 +28,7 @@ inside() {
         pid=
 }
 
-proxy=$(apt-config dump | grep -i '^Acquire::[a-z]*::Proxy' || :)
-export http_proxy="${http_proxy-$(echo "$proxy" | sed -n 's/^Acquire::http::Proxy "\(.*\)";$/\1/Ip' | head -n 1)}"
-
-echo "== debootstrap"
-debootstrap --variant=minbase bookworm "$root" "$mirror" >"$top/debootstrap.log" 2>&1 || {
-        tail -n 20 "$top/debootstrap.log"
-        exit 1
-}
-echo "$sources" >"$root/etc/apt/sources.list"
-[ -z "$proxy" ] || echo "$proxy" >"$root/etc/apt/apt.conf.d/99proxy"
-cp -L /etc/resolv.conf "$root/etc/resolv.conf"
+bare_tree "$root" "$top/debootstrap.log"
 for tool in make gcc sudo; do
         inside sh -c "! command -v $tool" || { echo "the tree is not bare: it has $tool"; exit 1; }
 done

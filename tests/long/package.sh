@@ -10,29 +10,17 @@ cd -- "$(dirname -- "$0")/../.."
 here=$PWD
 python=${PYTHON:-/usr/bin/python3}
 
-skip() {
-        echo "SKIPPED: $1"
-        exit 0
-}
-
-[ "$(id -u)" -eq 0 ] || skip "needs root"
-for tool in debootstrap dpkg-buildpackage dh lintian apt-get; do
+. tests/bare-tree.sh
+for tool in dpkg-buildpackage dh lintian; do
         command -v $tool >/dev/null || skip "needs $tool"
 done
 dpkg-checkbuilddeps 2>/dev/null || skip "not all that debian/control builds with is installed"
 why=$("$python" tests/systemd/possible.py) || skip "no systemd: ${why#skipped: }"
-sources=$(apt-get indextargets --format 'deb $(SITE) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' |
-        grep ' bookworm' | sort -u) || skip "the host's apt has no Debian 12 mirror"
-mirror=$(echo "$sources" | awk '$3 == "bookworm" { print $2; exit }')
-[ -n "$mirror" ] || skip "the host's apt has no Debian 12 mirror"
 
 top=$(mktemp -d "${OBJM_BARE_DIR:-${TMPDIR:-/tmp}}/objm-package-XXXXXX")
 trap 'rm -rf --one-file-system "$top"' EXIT
 trap 'exit 1' HUP INT TERM
 root=$top/root
-
-proxy=$(apt-config dump | grep -i '^Acquire::[a-z]*::Proxy' || :)
-export http_proxy="${http_proxy-$(echo "$proxy" | sed -n 's/^Acquire::http::Proxy "\(.*\)";$/\1/Ip' | head -n 1)}"
 
 quietly() {
         log=$1
@@ -50,11 +38,7 @@ cd "$here"
 echo "== lintian"
 lintian --allow-root --fail-on error --suppress-tags initial-upload-closes-no-bugs "$top"/*.changes
 
-echo "== debootstrap"
-quietly debootstrap.log debootstrap --variant=minbase --include=systemd bookworm "$root" "$mirror"
-echo "$sources" >"$root/etc/apt/sources.list"
-[ -z "$proxy" ] || echo "$proxy" >"$root/etc/apt/apt.conf.d/99proxy"
-cp -L /etc/resolv.conf "$root/etc/resolv.conf"
+bare_tree "$root" "$top/debootstrap.log" --include=systemd
 mkdir "$root/srv/packages"
 cp "$top"/*.deb "$root/srv/packages/"
 rm "$root"/srv/packages/*-dbgsym_*.deb

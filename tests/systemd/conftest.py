@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: MIT
 import os
 import pathlib
-import sys
 
 import machine as machines
 import pytest
-
-sys.path.insert(0, str(machines.ROOT / "tests/integration"))
 
 MODE = pathlib.Path(os.environ.get("OBJM_BUILD", "build/release")).name
 INSTALL = ["sh", "-c", f'exec env -u MAKEFLAGS -u MFLAGS make -s install MODE={MODE} prefix=/usr DESTDIR="$1"', "install"]

@@ -6,6 +6,7 @@ Only root can have one. Between the test and the machine stands a keeper, a proc
 closes a pipe, so also when the test is killed; and the kernel ends the machine when the keeper is killed.
 """
 import ctypes
+import functools
 import os
 import pathlib
 import shutil
@@ -13,10 +14,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT / "tests/integration"))
+
+import daemon  # noqa: E402 (found by the line before)
+
 SYSTEMD = "/lib/systemd/systemd"
 NAMESPACES = ["unshare", "--mount", "--propagation", "private", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--fork",
               "--kill-child=KILL", "--"]
@@ -25,16 +29,7 @@ ENVIRONMENT = ["env", "-i", "TERM=dumb", "LANG=C.UTF-8", "SYSTEMD_PAGER=cat", "S
 PATIENCE = 60
 PR_SET_PDEATHSIG = 1
 
-
-def wait_until(what, seconds=PATIENCE, message="nothing happened"):
-    """Polls until what() is true and returns its value; fails after a time that only a hang reaches."""
-    end = time.monotonic() + seconds
-    while True:
-        value = what()
-        if value:
-            return value
-        assert time.monotonic() < end, message() if callable(message) else message
-        time.sleep(0.01)
+wait_until = functools.partial(daemon.wait_until, seconds=PATIENCE)
 
 
 # ---- control groups --------------------------------------------------------------------------------------------------

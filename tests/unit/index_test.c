@@ -353,17 +353,17 @@ static void readers_and_writers_do_not_disturb_each_other(void **state)
 static void what_is_expected_stays_as_it_is(void **state)
 {
         struct fixture *f = *state;
-        struct objm_index_key keys[OBJM_INDEX_EXPECT_MAX];
-        char text[OBJM_INDEX_EXPECT_MAX][64];
+        struct objm_store_name keys[OBJM_STORE_EXPECT_MAX];
+        char text[OBJM_STORE_EXPECT_MAX][64];
 
         objm_index_expect(f->x, NULL, 0);
-        for (unsigned i = 0; i < OBJM_INDEX_EXPECT_MAX; i++)
-                keys[i] = (struct objm_index_key){text[i], i % 7 ? key_of(text[i], i) : 0};
-        objm_index_expect(f->x, keys, OBJM_INDEX_EXPECT_MAX);
+        for (unsigned i = 0; i < OBJM_STORE_EXPECT_MAX; i++)
+                keys[i] = (struct objm_store_name){text[i], i % 7 ? key_of(text[i], i) : 0};
+        objm_index_expect(f->x, keys, OBJM_STORE_EXPECT_MAX);
         for (unsigned i = 0; i < 5000 / SCALE; i += 2)
                 put(f, i, i);
-        objm_index_expect(f->x, keys, OBJM_INDEX_EXPECT_MAX);
-        for (unsigned i = 0; i < OBJM_INDEX_EXPECT_MAX; i++)
+        objm_index_expect(f->x, keys, OBJM_STORE_EXPECT_MAX);
+        for (unsigned i = 0; i < OBJM_STORE_EXPECT_MAX; i++)
                 assert_int_equal(find(f, i) != NULL, i % 2 == 0);
 }
 
