@@ -1,3 +1,4 @@
+#!/bin/sh
 # SPDX-License-Identifier: MIT
 # To be sourced: makes bare Debian 12 trees from the host's mirrors and proxy, which are left in $sources, $mirror and
 # $proxy. Ends with a word where that cannot be.

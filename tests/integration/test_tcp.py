@@ -202,6 +202,7 @@ def test_stalled_clients_hold_little_and_leave_nothing(start, large, way):
     daemon.at_rest()
 
 
+@pytest.mark.timing  # 200 ms are soon over where a client is not let run
 def test_wait_for_the_disk_is_not_held_against_the_client(start, large, way):
     daemon = start({"/": large.path}, "--copy-pool-size", "1",
                    config=NO_INDEX + 'timeouts = { request = "200ms"; };\n')

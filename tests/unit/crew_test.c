@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "concurrency/crew.h"
 
-#include "resources.h"
+#include "threads.h"
 
-#include <pthread.h>
-#include <sched.h>
 #include <semaphore.h>
 
 #define IDLE_MS 20
@@ -50,12 +48,6 @@ static void start(struct objm_crew *c, struct work *w)
         work_init(w);
         assert_int_equal(objm_crew_run(c, &w->job), 0);
         sem_wait(&w->running);
-}
-
-static void wait_for_threads(unsigned n)
-{
-        while (count_entries("/proc/self/task") != n)
-                sched_yield();
 }
 
 static void full_when_all_are_busy(void **state)
@@ -105,11 +97,11 @@ static void refusals_are_passed_on_once(void **state)
 
 static void one_thread_does_one_job_after_the_other(void **state)
 {
-        unsigned before = count_entries("/proc/self/task");
         struct objm_crew *c = new_crew(1, 60000);
         struct work w;
         pthread_t first;
 
+        wait_for_threads_to_leave();
         start(c, &w);
         first = atomic_load(&w.thread);
         for (int i = 0; i < 100; i++) {
@@ -118,27 +110,27 @@ static void one_thread_does_one_job_after_the_other(void **state)
                         sched_yield();
                 sem_wait(&w.running);
                 assert_true(pthread_equal(atomic_load(&w.thread), first));
-                assert_int_equal(count_entries("/proc/self/task"), before + 1);
+                assert_int_equal(count_threads(), threads_at_rest + 1);
         }
         sem_post(&w.go);
         objm_crew_free(c);
         assert_int_equal(atomic_load(&w.runs), 101);
-        wait_for_threads(before);
+        wait_for_threads_to_leave();
 }
 
 static void idle_threads_end_and_others_come(void **state)
 {
-        unsigned before = count_entries("/proc/self/task");
         struct objm_crew *c = new_crew(8, IDLE_MS);
         struct work w[3][8];
 
+        wait_for_threads_to_leave();
         for (int round = 0; round < 3; round++) {
                 for (int i = 0; i < 8; i++)
                         start(c, &w[round][i]);
-                assert_int_equal(count_entries("/proc/self/task"), before + 8);
+                assert_int_equal(count_threads(), threads_at_rest + 8);
                 for (int i = 0; i < 8; i++)
                         sem_post(&w[round][i].go);
-                wait_for_threads(before);
+                wait_for_threads_to_leave();
         }
         objm_crew_free(c);
 }
@@ -217,17 +209,9 @@ static void nothing_to_free(void **state)
         objm_crew_free(new_crew(1, 60000));
 }
 
-static void *end_at_once(void *arg)
-{
-        return arg;
-}
-
-/* A sanitizer starts a thread of its own with the first one: before anything is counted. */
 static int set_up(void **state)
 {
-        pthread_t t;
-
-        return objm_qsbr_new(&qsbr) || pthread_create(&t, NULL, end_at_once, NULL) || pthread_join(t, NULL);
+        return objm_qsbr_new(&qsbr) || count_threads_at_rest(state);
 }
 
 static int tear_down(void **state)

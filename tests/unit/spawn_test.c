@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "concurrency/spawn.h"
 
-#include "resources.h"
+#include "threads.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 
@@ -49,16 +47,8 @@ static struct objm_spawner *new_spawner(unsigned max)
         return s;
 }
 
-/* A joined thread leaves /proc a moment after join has returned. */
-static void wait_for_threads(unsigned n)
-{
-        while (count_entries("/proc/self/task") != n)
-                sched_yield();
-}
-
 static void all_are_joined_by_free(void **state)
 {
-        unsigned before = count_entries("/proc/self/task");
         struct objm_spawner *s = new_spawner(100);
         struct work w;
 
@@ -73,7 +63,7 @@ static void all_are_joined_by_free(void **state)
                 sem_post(&w.go);
         objm_spawner_free(s);
         assert_int_equal(atomic_load(&w.ended), 20);
-        wait_for_threads(before);
+        wait_for_threads_to_leave();
 }
 
 /* Full at max; one that ends makes room for just one. */
@@ -104,7 +94,7 @@ static void no_more_than_max(void **state)
 static void ended_threads_do_not_heap_up(void **state)
 {
         struct objm_spawner *s = new_spawner(8);
-        unsigned spawned = 0, before = count_entries("/proc/self/task");
+        unsigned spawned = 0;
         struct work w;
 
         work_init(&w);
@@ -120,7 +110,7 @@ static void ended_threads_do_not_heap_up(void **state)
         }
         objm_spawner_free(s);
         assert_int_equal(atomic_load(&w.ended), 3000);
-        wait_for_threads(before);
+        wait_for_threads_to_leave();
 }
 
 struct spawning {
@@ -198,19 +188,6 @@ static void nothing_to_free(void **state)
         assert_int_equal(atomic_load(&w.started), 0);
 }
 
-static void *end_at_once_thread(void *arg)
-{
-        return arg;
-}
-
-/* A sanitizer starts a thread of its own with the first one: before anything is counted. */
-static int start_first_thread(void **state)
-{
-        pthread_t t;
-
-        return pthread_create(&t, NULL, end_at_once_thread, NULL) || pthread_join(t, NULL);
-}
-
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -219,5 +196,5 @@ int main(void)
                 counted_test(a_thread_may_spawn_another),   counted_test(nothing_to_free),
         };
 
-        return cmocka_run_group_tests_name("spawn", tests, start_first_thread, NULL);
+        return cmocka_run_group_tests_name("spawn", tests, count_threads_at_rest, NULL);
 }
