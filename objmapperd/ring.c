@@ -30,7 +30,8 @@ struct turn {
         struct ring *r;
         struct objm_ring_mark mark; /* before the first descriptor in the batch */
         size_t marked;              /* replies that were to be counted then */
-        bool refuse_fds; /* the kernel takes no more of ours */
+        uint32_t referred;          /* requests that will come again, by the socket */
+        bool refuse_fds;            /* the kernel takes no more of ours */
 };
 
 /* ---- life ---- */
@@ -131,13 +132,11 @@ static bool is_body_only(const struct objm_ring_request *e)
         return e->mode == OBJM_MODE_INLINE;
 }
 
-/* What the ring serves; the rest is for the socket, where also those limits are that are counted. */
+/* What the ring serves; the rest is for the socket, where also descriptors under way are counted. */
 static bool is_served(const struct ring *r, const struct objm_ring_request *e)
 {
         const struct snapshot *snap = r->c->worker->snapshot;
 
-        if (snap->rate_limited)
-                return false;
         if (e->op == OBJM_V3_OP_GET)
                 return e->mode == OBJM_MODE_INLINE ||
                        (!snap->fds_limited && (e->mode == OBJM_MODE_FD || e->mode == OBJM_MODE_AUTO));
@@ -201,15 +200,16 @@ static void note(struct ring *r, const struct reply *reply)
 }
 
 /* As ring_put_refusal(), and counted unless the request will come by the socket. */
-static void refuse(struct ring *r, const struct request *rq, uint8_t status, bool to_socket)
+static void refuse(struct turn *t, const struct request *rq, uint8_t status, bool to_socket)
 {
         struct reply reply = request_refuse(rq, status, NULL);
 
-        ring_put_refusal(r, rq, status, to_socket);
+        ring_put_refusal(t->r, rq, status, to_socket);
         if (to_socket)
-                metrics_fall_back(r->c->worker->metrics, METRICS_RING_REFERRED);
+                metrics_fall_back(t->r->c->worker->metrics, METRICS_RING_REFERRED);
         else
-                note(r, &reply);
+                note(t->r, &reply);
+        t->referred += to_socket;
 }
 
 void ring_put_refusal(struct ring *r, const struct request *rq, uint8_t status, bool to_socket)
@@ -262,7 +262,7 @@ static enum step start_job(struct turn *t, const struct request *rq)
                 return step;
         e = ring_job_start(t->r, rq);
         if (e < 0)
-                refuse(t->r, rq, e == -ENOMEM ? OBJM_STATUS_NO_MEMORY : OBJM_STATUS_UNAVAILABLE, false);
+                refuse(t, rq, e == -ENOMEM ? OBJM_STATUS_NO_MEMORY : OBJM_STATUS_UNAVAILABLE, false);
         return STEP_REPLY;
 }
 
@@ -283,7 +283,7 @@ static enum step put_body(struct turn *t, const struct request *rq, struct reply
 
         if (!ring_body_fits(r, reply)) {
                 exchange_end_body(r->c, rq, reply, false);
-                refuse(r, rq, OBJM_STATUS_UNSUPPORTED, true);
+                refuse(t, rq, OBJM_STATUS_UNSUPPORTED, true);
                 return STEP_REPLY;
         }
         if (reply->body_len) {
@@ -335,7 +335,7 @@ static enum step run(struct turn *t, struct objm_ring_mark before, const struct 
         enum step step = STEP_REPLY;
 
         if (rq->status != OBJM_STATUS_OK) {
-                refuse(t->r, rq, rq->status, rq->status == OBJM_STATUS_UNSUPPORTED);
+                refuse(t, rq, rq->status, rq->status == OBJM_STATUS_UNSUPPORTED);
                 return STEP_REPLY;
         }
         if (request_run(&ctx, rq, &reply) == REQUEST_COLD)
@@ -368,6 +368,34 @@ static enum step take_one(struct turn *t)
         return step;
 }
 
+/*
+ * Of @n requests, those that limits on requests a second let through. -EAGAIN: none, and until one is nobody listens to
+ * the doorbell, which would have the daemon look more often.
+ */
+static int permitted(struct ring *r, int n)
+{
+        struct connection *c = r->c;
+
+        if (!c->worker->snapshot->rate_limited || allowance_covers(c, (unsigned)n - 1, (size_t)n - 1))
+                return n;
+        if (c->allowance.granted)
+                return (int)c->allowance.granted;
+        server_count(&c->worker->server->limited.pauses);
+        r->muted = r->muted || objm_loop_set(&c->worker->loop, &r->doorbell, 0) == 0;
+        return -EAGAIN;
+}
+
+/* @n requests were taken from the ring. */
+static void charge(const struct turn *t, uint32_t n)
+{
+        struct connection *c = t->r->c;
+
+        if (!c->worker->snapshot->rate_limited)
+                return;
+        allowance_use(c, n > t->referred ? n - t->referred : 0);
+        allowance_settle(c);
+}
+
 /* How many requests can be worked on now: each needs room for its reply, and so do those that are with the pool. */
 static int workable(struct ring *r)
 {
@@ -382,7 +410,7 @@ static int workable(struct ring *r)
         if (room <= 0 || r->jobs >= CONNECTION_JOBS_MAX)
                 return -EAGAIN;
         n = n < room ? n : room;
-        return n < RING_TURN ? n : RING_TURN;
+        return permitted(r, n < RING_TURN ? n : RING_TURN);
 }
 
 /* Shows the client what there is and wakes it if it sleeps. */
@@ -477,10 +505,12 @@ unsigned ring_serve(struct ring *r)
         struct connection *c = r->c;
         enum step step = STEP_WAIT;
         unsigned done = 0;
+        uint32_t from;
         size_t pending;
         int n;
 
         ring_job_put_done(r);
+        from = objm_ring_server_mark(&r->end).request;
         n = workable(r);
         if (n < 0 && n != -EAGAIN) {
                 connection_close(c);
@@ -493,6 +523,7 @@ unsigned ring_serve(struct ring *r)
                 step = work(&t, n, &done);
         if (c->dead)
                 return done;
+        charge(&t, objm_ring_server_mark(&r->end).request - from);
         ring_publish(r);
         report(c, pending);
         if (done || step != STEP_REPLY)
