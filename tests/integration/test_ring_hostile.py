@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Clients that misuse the ring in every way: the daemon lives, keeps nothing, and serves the others meanwhile."""
+import os
+import pathlib
 import subprocess
 import time
 
@@ -14,25 +16,52 @@ from omring import Ring
 ATTACKS = {"memory": (60, 10000), "indices": (100, 10000), "entries": (25, 10000), "doorbell": (60, 10000),
            "kill": (60, 10000), "stop": (40, 10000), "step": (60, 10000)}
 
+STALL = 0.01  # seconds
+ONE_WORKER = "concurrency = { pool_size = 1; };\n"  # which serves the attackers, and those beside them
+
 
 def zoo(daemon, attack, rounds, seed=1):
     return subprocess.Popen([built("ring-zoo"), daemon.socket, "/a.txt", attack, str(rounds), str(seed)],
                             stdout=subprocess.PIPE, text=True)
 
 
+class Waits:
+    """What kept a call waiting that is not the daemon's doing, in ns: its worker, or this thread, was ready to run and
+    another had the CPU; or the host had it."""
+
+    def __init__(self, daemon):
+        workers = [t for t in (daemon.proc_dir / "task").iterdir() if (t / "comm").read_text().strip() == "objm-worker"]
+        self.ready = [open(t / "schedstat", "rb", 0) for t in (*workers, pathlib.Path("/proc/thread-self"))]
+        self.host = open("/proc/stat", "rb", 0)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for f in (*self.ready, self.host):
+            f.close()
+
+    def so_far(self):
+        ready = sum(int(os.pread(f.fileno(), 100, 0).split()[1]) for f in self.ready)
+        return ready + int(os.pread(self.host.fileno(), 200, 0).split()[8]) * 10**9 // os.sysconf("SC_CLK_TCK")
+
+
 def serve_beside(daemon, tree, process, seconds):
-    """Asks over a ring and a socket until the zoo has ended, how long each answer over the ring took."""
-    took, end = [], time.monotonic() + seconds
-    with Ring(daemon.socket) as c, daemon.connect(3) as s:
+    """Asks over a ring and a socket until the zoo has ended. What each answer over the ring took in seconds, and how much of
+    that nothing else explains."""
+    took, unexplained, end = [], [], time.monotonic() + seconds
+    with Waits(daemon) as waits, Ring(daemon.socket) as c, daemon.connect(3) as s:
         while process.poll() is None or len(took) < 10:
             assert time.monotonic() < end, "the zoo is stuck"
-            began = time.perf_counter()
+            before, began = waits.so_far(), time.perf_counter_ns()
             r = c.call(p.GET, "/sub/b.bin", p.INLINE)
-            took.append(time.perf_counter() - began)
+            ns = time.perf_counter_ns() - began
+            took.append(ns / 1e9)
+            unexplained.append((ns - (waits.so_far() - before)) / 1e9)
             assert (r.status, r.body) == (p.OK, tree.files["/sub/b.bin"])
             assert s.get("/a.txt").content() == b"hello\n"
     assert process.wait() == 0
-    return took
+    return took, unexplained
 
 
 @pytest.mark.threads
@@ -48,11 +77,16 @@ def test_others_are_served_beside(start, tree, attack):
 @pytest.mark.timing
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_ten_thousand_rounds(start, tree, attack):
-    daemon = start({"/": tree.path})
+    """No answer to another client takes 10 ms longer than the CPUs, which the attackers want too, explain."""
+    daemon = start({"/": tree.path}, config=ONE_WORKER)
     with zoo(daemon, attack, ATTACKS[attack][1], 7) as process:
-        took = sorted(serve_beside(daemon, tree, process, 1800))
+        took, unexplained = serve_beside(daemon, tree, process, 1800)
     daemon.at_rest()
-    assert INSTRUMENTED or took[len(took) * 99 // 100] < 0.01
+    took.sort()
+    print(f"{attack}: {len(took)} calls, p50 {took[len(took) // 2] * 1e3:.2f} ms, p99 {took[len(took) * 99 // 100] * 1e3:.2f}, "
+          f"longest {took[-1] * 1e3:.1f}, of which unexplained at most {max(unexplained) * 1e3:.1f}")
+    assert INSTRUMENTED or took[len(took) * 99 // 100] < STALL
+    assert INSTRUMENTED or max(unexplained) < STALL
 
 
 def test_an_index_that_lies_ends_its_connection_only(start, tree):
