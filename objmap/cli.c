@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static char reason[256]; /* of the latest refusal; may be empty */
+
 static const char help[] =
         "Usage: objmap [OPTION...] get [-f] [-c] [-o FILE] [--mode MODE] [--range RANGE] [--udp ADDRESS:PORT] URI\n"
         "       objmap [OPTION...] cat [--mode MODE] [--range RANGE] [--udp ADDRESS:PORT] URI...\n"
@@ -73,7 +75,21 @@ const char *cli_error_text(int error)
 
 int cli_error(const char *subject, int error)
 {
-        fprintf(stderr, "objmap: %s: %s\n", subject, cli_error_text(error));
+        fprintf(stderr, "objmap: %s: %s%s%s\n", subject, cli_error_text(error), *reason ? ": " : "", reason);
+        return CLI_FAILED;
+}
+
+int cli_control_error(const struct cli *cli, const char *command, int error, const char *text)
+{
+        if (error == -EACCES && cli_is_remote(cli))
+                fprintf(stderr, "objmap: %s: denied: not over TCP, use the Unix socket\n", command);
+        else if (error == -EACCES)
+                fprintf(stderr, "objmap: %s: denied: for root, the daemon's user and control.admin_gids only\n",
+                        command);
+        else if (text)
+                fprintf(stderr, "objmap: %s: %s\n", command, text);
+        else
+                cli_error(command, error);
         return CLI_FAILED;
 }
 
@@ -171,6 +187,8 @@ int cli_connect(const struct cli *cli, struct objmapper_options *options, struct
         options->size = sizeof(*options);
         options->version = cli->version;
         options->timeout_ms = cli->timeout_ms;
+        options->reason = reason;
+        options->reason_size = sizeof(reason);
         r = objmapper_connect(cli->socket ? cli->socket : OBJMAPPER_SOCKET, options, ret);
         return r < 0 ? cli_connect_error(cli, r) : 0;
 }

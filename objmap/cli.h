@@ -48,8 +48,10 @@ int cli_connect(const struct cli *cli, struct objmapper_options *options, struct
 /* Says why not. Returns CLI_FAILED. */
 int cli_connect_error(const struct cli *cli, int error);
 
-/* "objmap: SUBJECT: what -@error means". Returns CLI_FAILED. */
+/* "objmap: SUBJECT: what -@error means", and why, where the server or the library has said so. Returns CLI_FAILED. */
 int cli_error(const char *subject, int error);
+/* The same of a control operation; @text is what it came back with, or NULL. */
+int cli_control_error(const struct cli *cli, const char *command, int error, const char *text);
 
 /* The same of a file, where @error is the system's own. */
 int cli_file_error(const char *file, int error);

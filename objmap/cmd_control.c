@@ -1,25 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "objmap/cli.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 /* Opening exports may take as long as their disks do. */
 #define RELOAD_TIMEOUT_MS 90000
-
-/* The daemon's own words, where it has some. */
-static int explain(const char *command, int error, const char *text)
-{
-        if (error == -EACCES)
-                fprintf(stderr, "objmap: %s: denied: for root, the daemon's user and control.admin_gids only\n",
-                        command);
-        else if (text)
-                fprintf(stderr, "objmap: %s: %s\n", command, text);
-        else
-                cli_error(command, error);
-        return CLI_FAILED;
-}
 
 static int control(struct cli *cli, const char *command, int operation)
 {
@@ -32,7 +17,7 @@ static int control(struct cli *cli, const char *command, int operation)
                 return r;
         r = objmapper_control(om, operation, &text);
         objmapper_free(om);
-        r = r < 0 ? explain(command, r, text) : CLI_OK;
+        r = r < 0 ? cli_control_error(cli, command, r, text) : CLI_OK;
         free(text);
         return r;
 }

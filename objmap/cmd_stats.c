@@ -22,7 +22,7 @@ static int print_table(char *text)
 }
 
 /* @form: 'j', 'm', or 0 for people. */
-static int print_stats(struct objmapper *om, int form)
+static int print_stats(const struct cli *cli, struct objmapper *om, int form)
 {
         char *text;
         int r = objmapper_control(om, form == 'j' ? OBJMAPPER_STATS : OBJMAPPER_STATS_OPENMETRICS, &text);
@@ -30,7 +30,7 @@ static int print_stats(struct objmapper *om, int form)
         if (r == 0 && !form)
                 return print_table(text);
         if (r < 0)
-                cli_error("stats", r);
+                cli_control_error(cli, "stats", r, text);
         else
                 fputs(text ? text : "", stdout);
         free(text);
@@ -57,7 +57,7 @@ int cmd_stats(struct cli *cli, int argc, char **argv)
                 return cli_usage("stats takes no arguments");
         if ((r = cli_connect(cli, &connect_options, &om)))
                 return r;
-        r = print_stats(om, form);
+        r = print_stats(cli, om, form);
         objmapper_free(om);
         return r;
 }

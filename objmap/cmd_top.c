@@ -15,6 +15,7 @@
 #define INTERVAL_MAX  3600
 
 struct top {
+        const struct cli *cli;
         struct objmapper *om;
         struct samples before;
         uint64_t before_ns;
@@ -65,8 +66,9 @@ static int report(struct top *t)
         int r = objmapper_control(t->om, OBJMAPPER_STATS_OPENMETRICS_CLIENTS, &text);
 
         if (r < 0) {
+                cli_control_error(t->cli, "top", r, text);
                 free(text);
-                return cli_error("top", r);
+                return CLI_FAILED;
         }
         if (samples_parse(text, &now) < 0) {
                 fprintf(stderr, "objmap: top: the answer makes no sense\n");
@@ -117,7 +119,7 @@ static int parse(struct cli *cli, int argc, char **argv, struct top *t)
 int cmd_top(struct cli *cli, int argc, char **argv)
 {
         struct objmapper_options connect_options = {.depth = 1};
-        struct top t = {.interval = 1, .terminal = isatty(STDOUT_FILENO)};
+        struct top t = {.cli = cli, .interval = 1, .terminal = isatty(STDOUT_FILENO)};
         int r = parse(cli, argc, argv, &t);
 
         if (r)

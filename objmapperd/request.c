@@ -49,10 +49,16 @@ static struct reply from_store(const struct request *rq, int condition)
         switch (condition) {
         case OBJM_STORE_NOT_FOUND:
                 return request_refuse(rq, OBJM_STATUS_NOT_FOUND, NULL);
+        case OBJM_STORE_NO_EXPORT:
+                return request_refuse(rq, OBJM_STATUS_NOT_FOUND, "no export has a prefix that it begins with");
         case OBJM_STORE_INVALID:
-                return request_refuse(rq, OBJM_STATUS_INVALID_REQUEST, "not a valid object name");
+                return request_refuse(rq, OBJM_STATUS_INVALID_REQUEST, "it has an empty part, '.', '..' or a NUL byte");
         case OBJM_STORE_DENIED:
                 return request_refuse(rq, OBJM_STATUS_DENIED, NULL);
+        case OBJM_STORE_LINK:
+                return request_refuse(rq, OBJM_STATUS_DENIED, "a symbolic link, which is not followed there");
+        case OBJM_STORE_UNREADABLE:
+                return request_refuse(rq, OBJM_STATUS_DENIED, "the daemon has no permission to read it");
         case OBJM_STORE_NOT_REGULAR:
                 return request_refuse(rq, OBJM_STATUS_UNSUPPORTED, "not a regular file");
         case OBJM_STORE_BUSY:

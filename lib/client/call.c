@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/call.h"
 
+#include "client/reason.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -21,6 +23,7 @@ int objm_call_begin(struct objmapper *om)
         if (om->reading || objm_slots_in_flight(&om->slots))
                 return -EBUSY;
         unclog(om);
+        objm_reason_clear(om);
         return 0;
 }
 

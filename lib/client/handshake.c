@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/session.h"
 
+#include "client/reason.h"
 #include "protocol/v1.h"
 
 #include <errno.h>
@@ -39,7 +40,13 @@ static void take_reply(struct objmapper *om, const struct objm_v3_hello_reply *r
 /* What is not "OBJM" is an answer of version 1, from a server that knows no other or has no room for us. */
 static void take_v1_answer(struct objmapper *om, uint8_t status)
 {
+        struct objm_reply r;
+        size_t used;
+
         if (status == OBJM_STATUS_UNAVAILABLE) {
+                if (objm_wire_v1.decode(objm_bytequeue_front(&om->link.in), objm_bytequeue_len(&om->link.in), NULL, &r,
+                                        &used) == OBJM_DECODE_OK)
+                        objm_reason_of(om, &r);
                 objm_session_drop(om, -EBUSY);
         } else if (om->version) {
                 objm_session_fail(om, -EPROTO);

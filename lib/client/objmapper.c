@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "client/epoch.h"
+#include "client/reason.h"
 #include "client/session.h"
 
 #include <errno.h>
@@ -27,7 +28,7 @@ static int read_options(const struct objmapper_options *options, struct objmappe
                 memcpy(&o, options, options->size < sizeof(o) ? options->size : sizeof(o));
         }
         if (o.flags & ~(unsigned)ALL_FLAGS || (o.version != 0 && o.version != 1 && o.version != 3) ||
-            o.timeout_ms < -1 || o.depth > OBJM_SLOTS_MAX)
+            o.timeout_ms < -1 || o.depth > OBJM_SLOTS_MAX || (o.reason && !o.reason_size))
                 return -EINVAL;
         if (!o.depth)
                 o.depth = DEFAULT_DEPTH;
@@ -43,6 +44,10 @@ static void init_state(struct objmapper *om, const struct objmapper_options *o)
         om->flags = o->flags;
         om->version = o->version;
         om->timeout_ms = o->timeout_ms;
+        om->reason = o->reason;
+        om->reason_size = o->reason_size;
+        om->slots.metadata = o->reason;
+        objm_reason_clear(om);
         om->epoch = objm_epoch();
         objm_backoff_init(&om->backoff, objm_clock_ns() ^ (uint64_t)(uintptr_t)om);
         objm_spin_init(&om->spin, o->flags & OBJMAPPER_NO_SPIN ? 0 : SPIN_NS);

@@ -41,6 +41,8 @@ struct objmapper_options {
         unsigned version; /* protocol: 0 the newest that the server speaks, or exactly 1 or 3 */
         int timeout_ms;   /* for one blocking call, reconnecting included; 0: 2000; -1: none */
         unsigned depth;   /* requests in flight at most; 0: 256. The server may grant less */
+        char *reason;     /* NULL, or @reason_size >= 1 bytes of the caller's, for as long as there is the handle */
+        size_t reason_size;
 };
 
 /* What a request came back with. */
@@ -77,6 +79,10 @@ struct objmapper_completion {
  * brackets (NULL: OBJMAPPER_SOCKET). @options may be NULL. A server that is not there yet is waited for until the
  * timeout. *ret is to be given to objmapper_free(). Over TCP there are no descriptors: get calls end with -EOPNOTSUPP,
  * and in version 1 stat calls too; use the read calls.
+ *
+ * options->reason: of what the server or the library last refused, why, where that says more than the error does; ends
+ * in NUL, and is empty when a blocking call begins, this one too. Requests through a ring, and those of the second
+ * connection of OBJMAPPER_SPLIT_BODIES, leave it alone.
  */
 int objmapper_connect(const char *socket, const struct objmapper_options *options, struct objmapper **ret);
 void objmapper_free(struct objmapper *om);

@@ -2,6 +2,7 @@
 #include "client/replies.h"
 
 #include "base/fd.h"
+#include "client/reason.h"
 #include "client/session.h"
 
 #include <errno.h>
@@ -125,6 +126,8 @@ static int take_one(struct objmapper *om, unsigned *lost)
         if (r.has_id && (r.op == OBJM_V3_OP_RING_ATTACH || r.op == OBJM_V3_OP_RING_DOORBELL))
                 return take_ring_reply(om, &r, used, lost);
         e = find_slot(om, &r, &s);
+        if (e == -EBUSY)
+                objm_reason_of(om, &r);
         if (e < 0)
                 return e;
         if (!objm_reply_fits(s, &r) || (s->on_ring && !r.n_fds))
@@ -137,6 +140,8 @@ static int take_one(struct objmapper *om, unsigned *lost)
                 r.object.fd = objm_fd_close(r.object.fd);
         if (objm_slot_is_control(s))
                 keep_text(om, &r);
+        if (!s->abandoned)
+                objm_reason_of(om, &r);
         objm_bytequeue_pop(in, used);
         s->body_len = om->body_left = r.body_len;
         objm_slots_complete(&om->slots, s, e, &r.object);

@@ -3,8 +3,10 @@
 
 #include "base/clock.h"
 #include "client/epoch.h"
+#include "client/reason.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* While all that is awaited comes through memory. */
 #define LOOKS_PER_SOCKET 256
@@ -200,6 +202,24 @@ static int make_room(struct objmapper *om, size_t need)
         return om->state == OBJM_SESSION_READY ? objm_bytequeue_reserve(out, need, OBJM_LINK_OUT_MAX) : r;
 }
 
+/* Why no mode would do. */
+static const char *why_not(const struct objmapper *om, const struct objm_slot *s)
+{
+        if (om->link.remote && s->mode == OBJM_MODE_FD)
+                return s->op == OBJM_V3_OP_GET ? "a descriptor cannot cross TCP: ask for copy, splice or auto"
+                                               : "over TCP, version 1 of the protocol has no such operation";
+        if (s->range_offset)
+                return "version 1 of the protocol reads from the beginning only";
+        return "the server sends no bytes, only descriptors";
+}
+
+static bool give_up(struct objmapper *om, struct objm_slot *s, const char *reason)
+{
+        objm_reason_set(om, reason, strlen(reason));
+        objm_slots_fail(&om->slots, s, -EOPNOTSUPP);
+        return true;
+}
+
 /* False: no more can be encoded now. */
 static bool encode_one(struct objmapper *om, struct objm_slot *s)
 {
@@ -217,15 +237,11 @@ static bool encode_one(struct objmapper *om, struct objm_slot *s)
                 return true;
         }
         s->asked = om->wire->mode(s, om->capabilities, om->link.remote);
-        if (!s->asked) {
-                objm_slots_fail(&om->slots, s, -EOPNOTSUPP);
-                return true;
-        }
+        if (!s->asked)
+                return give_up(om, s, why_not(om, s));
         n = om->wire->encode(objm_bytequeue_end(out), objm_bytequeue_room(out), s, objm_slots_id(&om->slots, s));
-        if (!n) {
-                objm_slots_fail(&om->slots, s, -EOPNOTSUPP);
-                return true;
-        }
+        if (!n)
+                return give_up(om, s, "version 1 of the protocol has no such operation");
         objm_bytequeue_push(out, n);
         objm_slots_mark_sent(&om->slots, s);
         return true;

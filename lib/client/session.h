@@ -47,6 +47,8 @@ struct objmapper {
         unsigned flags; /* enum objmapper_flags */
         unsigned version;
         int timeout_ms;
+        char *reason;        /* borrowed, or NULL; reason.h */
+        size_t reason_size;
         unsigned unanswered; /* hellos in a row that the server closed upon */
         bool v3_seen;        /* this server has spoken version 3: closing is not a sign of version 1 */
         bool use_v1;         /* for the next connection */

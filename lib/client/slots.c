@@ -86,6 +86,7 @@ int objm_slots_add(struct objm_slots *t, uint8_t op, const void *uri, size_t len
         s->range_offset = s->range_length = 0;
         s->sends = 0;
         s->no_ring = false;
+        s->metadata = t->metadata;
         t->n_used++;
         objm_list_move_tail(&t->queued, &s->node);
         return 0;

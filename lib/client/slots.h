@@ -37,6 +37,7 @@ struct objm_slot {
         bool on_ring;   /* with on_wire: sent through the ring */
         bool fd_coming; /* with on_ring: answered, but for the descriptor */
         bool no_ring;   /* not for the ring: it has said so */
+        bool metadata;  /* wanted with the reply; stat and control operations have it anyway */
         int result;                     /* when done */
         struct objmapper_object object; /* when done; owns object.fd */
 };
@@ -55,6 +56,7 @@ struct objm_slots_read {
 struct objm_slots {
         struct objm_slot *slot;
         unsigned depth;
+        bool metadata;        /* of all that are added */
         unsigned n_used;      /* not free */
         unsigned n_sent;      /* sent, abandoned ones among them */
         unsigned n_abandoned;

@@ -12,6 +12,8 @@ static size_t request_size(size_t uri_len)
 /* There are no ranges; a caller that wants less than all leaves the rest. */
 static uint8_t mode(const struct objm_slot *s, uint64_t capabilities, bool remote)
 {
+        if (objm_slot_is_control(s))
+                return OBJM_MODE_FD; /* not that it matters */
         if (s->mode == OBJM_MODE_FD || (s->mode == OBJM_MODE_AUTO && !remote))
                 return remote ? OBJM_MODE_NONE : OBJM_MODE_FD;
         if (s->range_offset)
@@ -19,10 +21,10 @@ static uint8_t mode(const struct objm_slot *s, uint64_t capabilities, bool remot
         return s->mode == OBJM_MODE_AUTO ? OBJM_MODE_COPY : s->mode;
 }
 
-/* Version 1 has nothing but GET: stat asks for the descriptor as well, and ping does not exist. */
+/* Version 1 has nothing but GET: stat asks for the descriptor as well, and nothing else exists. */
 static size_t encode(void *buf, size_t cap, const struct objm_slot *s, uint32_t id)
 {
-        if (s->op == OBJM_V3_OP_PING)
+        if (s->op != OBJM_V3_OP_GET && s->op != OBJM_V3_OP_STAT)
                 return 0;
         return objm_v1_request_encode(buf, cap, s->asked, s->uri, s->uri_len);
 }

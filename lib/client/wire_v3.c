@@ -39,7 +39,7 @@ static size_t encode(void *buf, size_t cap, const struct objm_slot *s, uint32_t 
                 r.flags |= OBJM_V3_RQ_IF_VERSION;
         if (s->range_offset || s->range_length)
                 r.flags |= OBJM_V3_RQ_RANGE;
-        if (s->op == OBJM_V3_OP_STAT || objm_slot_is_control(s))
+        if (s->op == OBJM_V3_OP_STAT || objm_slot_is_control(s) || s->metadata)
                 r.flags |= OBJM_V3_RQ_METADATA;
         return objm_v3_request_encode(buf, cap, &r);
 }

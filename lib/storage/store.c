@@ -43,7 +43,7 @@ static int admit(struct request *q, const struct objm_store *s, const struct obj
                 return OBJM_STORE_INVALID;
         q->export = objm_exports_find(&s->catalog.exports, uri, len);
         if (!q->export)
-                return OBJM_STORE_NOT_FOUND;
+                return OBJM_STORE_NO_EXPORT;
         if (!objm_export_allows(q->export, peer))
                 return OBJM_STORE_DENIED;
         q->uri = uri;
@@ -63,7 +63,8 @@ static size_t path_len(const struct request *q)
 /* True when the tree no longer holds what the index said. */
 static bool is_gone(int r)
 {
-        return r == OBJM_STORE_NOT_FOUND || r == OBJM_STORE_NOT_REGULAR || r == OBJM_STORE_DENIED;
+        return r == OBJM_STORE_NOT_FOUND || r == OBJM_STORE_NOT_REGULAR || r == OBJM_STORE_LINK ||
+               r == OBJM_STORE_UNREADABLE;
 }
 
 static void drop(struct objm_store *s, const struct request *q)

@@ -59,10 +59,13 @@ enum objm_store_condition {
         OBJM_STORE_OK = 0,
         OBJM_STORE_NOT_FOUND = 1,
         OBJM_STORE_INVALID = 2,     /* not a name that an object can have */
-        OBJM_STORE_DENIED = 3,      /* allow lists, file mode, or a symlink */
+        OBJM_STORE_DENIED = 3,      /* the export's lists do not have the peer */
         OBJM_STORE_NOT_REGULAR = 4, /* a directory, FIFO, device or socket */
         OBJM_STORE_COLD = 5,        /* with OBJM_STORE_NOWAIT: needs the disk; call again from the pool without it */
         OBJM_STORE_BUSY = 6,        /* leased or renamed all the time: try later */
+        OBJM_STORE_LINK = 7,        /* a symlink that is not followed, or leads out of the tree */
+        OBJM_STORE_UNREADABLE = 8,  /* this process has no permission */
+        OBJM_STORE_NO_EXPORT = 9,   /* no prefix that the name begins with */
 };
 
 enum {

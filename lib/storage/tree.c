@@ -43,9 +43,10 @@ static int condition_of(int error, bool nowait)
                 return OBJM_STORE_NOT_FOUND;
         case EACCES:
         case EPERM:
-        case ELOOP: /* a symlink */
+                return OBJM_STORE_UNREADABLE;
+        case ELOOP:
         case EXDEV: /* a way out of the tree */
-                return OBJM_STORE_DENIED;
+                return OBJM_STORE_LINK;
         case ENXIO: /* a socket, or a device without driver */
         case ENODEV:
         case EISDIR:

@@ -19,6 +19,8 @@ import pytest
 OBJMAP = d.ROOT / d.BUILD / "objmap"
 MODES = ["fd", "copy", "splice", "auto"]
 OK, FAILED, USAGE = 0, 1, 2
+NO_OPERATION = "version 1 of the protocol has no such operation"
+FD_OVER_TCP = "a descriptor cannot cross TCP: ask for copy, splice or auto"
 
 
 class Cli:
@@ -121,9 +123,9 @@ def test_protocol(cli, tree, version):
     if version == "3":
         assert b"in version 3:" in cli.out("--protocol", version, "ping")
     else:
-        assert "the server cannot do that" in cli.error(FAILED, "--protocol", version, "ping")
-        assert "the server cannot do that" in cli.error(FAILED, "--protocol", "1", "cat", "--mode", "copy",
-                                                        "--range", "1", "/a.txt")
+        assert NO_OPERATION in cli.error(FAILED, "--protocol", version, "ping")
+        assert "from the beginning only" in cli.error(FAILED, "--protocol", "1", "cat", "--mode", "copy", "--range",
+                                                      "1", "/a.txt")
 
 
 # ---- get and cat -----------------------------------------------------------------------------------------------------
@@ -158,7 +160,54 @@ def test_errors_of_objects(cli, tree, mode):
     done = cli("cat", "--mode", mode, "/none", "/a.txt", "/../x", "/a.txt", "/" + "x" * 5000, status=FAILED)
     assert done.stdout == b"hello\nhello\n"
     assert [line.rsplit(b": ", 1)[1] for line in done.stderr.splitlines()] == [
-        b"not found", b"not a valid URI", b"URI too long"]
+        b"not found", b"it has an empty part, '.', '..' or a NUL byte", b"URI too long"]
+
+
+@pytest.mark.parametrize("command", [["get"], ["cat"], ["stat"], *(["cat", "--mode", m] for m in MODES)],
+                         ids=lambda c: "-".join(c))
+@pytest.mark.parametrize("version", ["1", "3"])
+def test_refusals_say_why(start, tree, workdir, command, version):
+    """What the server says of it, over both transports."""
+    daemon = start({"/": tree.path, "/x:/": tree.path}, tcp="127.0.0.1")
+    (tree.path / "link").symlink_to("a.txt")
+    for socket in (daemon.socket, "tcp://%s:%d" % daemon.address):
+        cli = Cli(workdir / socket[:3].strip("/"), socket)
+        remote = socket.startswith("tcp") and (command[-1] == "fd" or (command[0], version) == ("stat", "1"))
+        for uri, reason in (("/sub", "not a regular file"), ("/link", "a symbolic link, which is not followed there"),
+                            ("/../a.txt", "it has an empty part, '.', '..' or a NUL byte"),
+                            ("a.txt", "no export has a prefix that it begins with"), ("/none", "not found")):
+            if remote:
+                reason = FD_OVER_TCP if command[-1] == "fd" else "over TCP, " + NO_OPERATION
+            said = cli.error(FAILED, "--protocol", version, *command, uri)
+            assert said.startswith(f"objmap: {uri}: ") and said.endswith(f": {reason}\n") and said.count("\n") == 1
+        if not remote:
+            assert cli.error(FAILED, "--protocol", version, *command, "/none") == "objmap: /none: not found\n"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs another user for the daemon")
+def test_refusals_of_files_that_the_daemon_may_not_read(start, tree, workdir):
+    (tree.path / "secret").write_bytes(b"")
+    (tree.path / "secret").chmod(0o600)
+    cli = Cli(workdir / "cli", start({"/": tree.path}, uid=1234).socket)
+    assert cli.error(FAILED, "cat", "/secret") == "objmap: /secret: denied: the daemon has no permission to read it\n"
+
+
+@pytest.mark.parametrize("version", ["1", "3"])
+def test_no_room_says_why(start, tree, workdir, version):
+    daemon = start({"/": tree.path}, config="concurrency = { max_connections = 1; };\n")
+    cli = Cli(workdir / "cli", daemon.socket)
+    with daemon.connect(1) as c:
+        c.get("/a.txt").close()
+        said = cli.error(FAILED, "--protocol", version, "--timeout", "300", "cat", "/a.txt")
+        assert said.endswith(": the server is busy: too many connections\n")
+
+
+def test_control_operations_say_why(start, tree, workdir):
+    daemon = start({"/": tree.path}, tcp="127.0.0.1")
+    cli = Cli(workdir / "cli", "tcp://%s:%d" % daemon.address)
+    for command in ("stats", "top", "reload", "drain"):
+        assert cli.error(FAILED, command) == f"objmap: {command}: denied: not over TCP, use the Unix socket\n"
+        assert NO_OPERATION in cli.error(FAILED, "--protocol", "1", command)
 
 
 def test_errors_of_files(cli):
