@@ -194,6 +194,7 @@ static void wait_for(struct connection *c, enum worker_wait wait, bool progress)
                 return;
         atomic_store_explicit(&c->wait, (uint8_t)wait, memory_order_relaxed);
         c->since = w->now;
+        c->unread = 0;
         objm_list_move_tail(&w->waiting[wait], &c->link);
 }
 
@@ -399,10 +400,28 @@ void connection_watched(struct connection *c)
                 objm_list_unlink(&c->watch);
 }
 
+/*
+ * A Unix socket says that it takes more when three quarters of it have been read, which may take longer than a client
+ * has. Until it is looked at for the first time it may have been a message over what it takes.
+ */
+static bool reads_on(struct connection *c)
+{
+        uint64_t was = c->unread ? c->unread : 2 * (uint64_t)c->sndbuf + OBJM_BATCH_BYTES;
+        uint64_t unread = objm_unix_unread(c->source.fd);
+
+        c->unread = unread ? (uint32_t)unread : 1;
+        return was >= unread + transfer_least(c->worker->snapshot->config->request_ns);
+}
+
 void connection_expire(struct connection *c)
 {
         struct worker *w = c->worker;
 
+        if (!c->tcp && !c->lent && c->wait == WORKER_WAIT_PEER && exchange_unsent(c) && reads_on(c)) {
+                c->since = w->now;
+                objm_list_move_tail(&w->waiting[WORKER_WAIT_PEER], &c->link);
+                return;
+        }
         if (!c->lent || (!c->doomed && transfer_is_slow(c, w->snapshot->config->request_ns)))
                 connection_close(c);
         if (c->lent) {

@@ -59,7 +59,7 @@ struct connection {
         uint16_t jobs;   /* requests with the pool */
         uint16_t jobs_max;
         uint16_t queued_fds; /* of `out`, as counted in the server */
-        uint8_t batch_limit; /* replies in a message */
+        uint8_t batch_limit; /* replies in a message, but for those with bodies */
         _Atomic uint8_t wait; /* enum worker_wait */
         bool tcp;            /* takes bytes alone; else a Unix socket */
         struct transfer *lent; /* not NULL: the socket is the pool's */
@@ -67,6 +67,7 @@ struct connection {
         uint8_t streak;      /* bodies that the client took one after the other; see escort.h */
         uint64_t body_at;    /* ns, coarse: when the last one left */
         uint32_t sndbuf;     /* bytes, as asked of the kernel */
+        uint32_t unread;     /* bytes in the socket when that was last looked at while it waits; 0: it was not */
         uint32_t inline_limit; /* bytes; 0: the client takes no bytes for a descriptor */
         bool may_ring;       /* negotiated */
         bool attaching;      /* a ring is being made */

@@ -453,9 +453,12 @@ static void send_body(struct connection *c, struct stretch *s, const struct requ
         }
 }
 
+/* Where there are bodies there are no descriptors, which are what some clients and version 1 take one at a time. */
 static bool batch_full(const struct connection *c, const struct stretch *s)
 {
-        return s->replies >= c->batch_limit || objm_batch_room(&c->worker->batch) < DIALECT_REPLY_MAX ||
+        unsigned limit = s->bodies ? CONNECTION_BATCH_MAX : c->batch_limit;
+
+        return s->replies >= limit || objm_batch_room(&c->worker->batch) < DIALECT_REPLY_MAX ||
                !requests_left(c, s->replies);
 }
 

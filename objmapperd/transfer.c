@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -63,17 +64,33 @@ static struct transfer *transfer_new(struct connection *c, size_t uri_len)
         t->reply.fd = -1;
         t->c = c;
         t->received_ns = c->received;
+        atomic_init(&t->begun_ns, c->worker->now);
         return t;
 }
 
-/* The pool may have given the transfer back, as mail, before this returns; it is delivered later, in this thread. */
-static int lend(struct connection *c, struct transfer *t)
+static uint64_t unread(const struct connection *c)
 {
-        enum objm_pool_lane lane = t->cold ? OBJM_LANE_COLD : OBJM_LANE_REQUEST;
+        return c->tcp ? objm_tcp_unread(c->source.fd) : objm_unix_unread(c->source.fd);
+}
 
+static int give_to_pool(struct objm_pool *pool, struct transfer *t, bool full)
+{
+        if (full)
+                return objm_pool_wait(pool, &t->source, EPOLLOUT);
+        return objm_pool_submit(pool, &t->source.job, t->cold ? OBJM_LANE_COLD : OBJM_LANE_REQUEST);
+}
+
+/*
+ * @full: the socket is, and the pool goes on when it no longer is, for which it always has room. The pool may have
+ * given the transfer back, as mail, before this returns; it is delivered later, in this thread.
+ */
+static int lend(struct connection *c, struct transfer *t, bool full)
+{
         objm_loop_remove(&c->worker->loop, &c->source);
         c->lent = t;
-        if (objm_pool_submit(c->worker->server->pool, &t->source.job, lane) == 0)
+        t->waits_since = full ? objm_clock_ns() : 0;
+        t->window_start = -(int64_t)unread(c);
+        if (give_to_pool(c->worker->server->pool, t, full) == 0)
                 return 0;
         c->lent = NULL;
         if (objm_loop_add(&c->worker->loop, &c->source) < 0)
@@ -93,7 +110,7 @@ int transfer_start(struct connection *c, const struct request *rq)
         memcpy(t->uri, rq->uri, rq->uri_len);
         t->rq.uri = t->uri;
         connection_for_bodies(c);
-        r = lend(c, t);
+        r = lend(c, t, false);
         if (r < 0)
                 free(t);
         return r;
@@ -118,7 +135,7 @@ static int start_body(struct connection *c, struct reply *reply, size_t sent)
         t->body.head_sent = (uint8_t)(sent < t->body.head_len ? sent : t->body.head_len);
         t->body.at += sent - t->body.head_sent;
         t->body.left -= sent - t->body.head_sent;
-        r = lend(c, t);
+        r = lend(c, t, sent > 0);
         if (r < 0)
                 undo(t, reply);
         return r;
@@ -220,6 +237,8 @@ int transfer_send(struct connection *c, struct reply *r, bool alone)
         if (!sent && (e == -EBUSY || e == -EAGAIN || e == -ENOMEM))
                 return e;
         r->fd = objm_fd_close(r->fd);
+        if (sent)
+                objm_tally_add(&c->worker->metrics->cut_off, 1);
         connection_close(c);
         return TRANSFER_LENT;
 }
@@ -235,19 +254,25 @@ void transfer_abort(struct connection *c)
  * What waits unread has not been taken. When the socket takes more it is the pool that is late: busy, or waiting for a
  * disk. (unix(7) sockets are writable up to a quarter of the buffer, which is twice what was asked for.)
  */
-static bool takes_more(const struct connection *c, uint64_t unread)
+static bool takes_more(const struct connection *c, uint64_t waits)
 {
-        return c->tcp ? objm_tcp_has_room(c->source.fd) : unread <= c->sndbuf / 2;
+        return c->tcp ? objm_tcp_has_room(c->source.fd) : waits <= c->sndbuf / 2;
 }
 
+uint64_t transfer_least(uint64_t window_ns)
+{
+        return window_ns / OBJM_NS_PER_MS * TRANSFER_MIN_RATE / 1000;
+}
+
+/* What the pool has begun only now, because it was busy or waited for a disk, is judged when the next window ends. */
 bool transfer_is_slow(struct connection *c, uint64_t window_ns)
 {
-        uint64_t sent = atomic_load_explicit(&c->lent->sent, memory_order_relaxed);
-        uint64_t unread = c->tcp ? objm_tcp_unread(c->source.fd) : objm_unix_unread(c->source.fd);
-        uint64_t taken = sent > unread ? sent - unread : 0;
-        uint64_t wanted = window_ns / OBJM_NS_PER_MS * TRANSFER_MIN_RATE / 1000;
-        bool slow = taken < c->lent->window_start + wanted && !takes_more(c, unread);
+        struct transfer *t = c->lent;
+        uint64_t waits = unread(c), now = c->worker->now;
+        int64_t taken = (int64_t)atomic_load_explicit(&t->sent, memory_order_relaxed) - (int64_t)waits;
+        bool late = atomic_load_explicit(&t->begun_ns, memory_order_relaxed) + window_ns / 2 > now;
+        bool slow = taken < t->window_start + (int64_t)transfer_least(window_ns) && !takes_more(c, waits);
 
-        c->lent->window_start = taken;
-        return slow;
+        t->window_start = taken;
+        return slow && !late;
 }

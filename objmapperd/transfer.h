@@ -48,6 +48,9 @@ int transfer_start(struct connection *c, const struct request *rq) objm_must_che
 /* The pool gives up soon and the connection comes back to be closed. */
 void transfer_abort(struct connection *c);
 
+/* Bytes that a client has to take in @window_ns. */
+uint64_t transfer_least(uint64_t window_ns);
+
 /* Has the client taken enough since the last call, a timeouts.request ago? */
 bool transfer_is_slow(struct connection *c, uint64_t window_ns);
 

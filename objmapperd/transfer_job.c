@@ -165,6 +165,9 @@ void transfer_run(struct objm_job *job, struct objm_qsbr_reader *reader)
 {
         struct transfer *t = objm_container_of(job, struct transfer, source.job);
 
+        if (!t->run)
+                atomic_store_explicit(&t->begun_ns, objm_clock_ns(), memory_order_relaxed);
+        t->run = true;
         if (t->body.fd < 0 && !open_object(t)) {
                 transfer_finish(t, reader, 0);
                 return;

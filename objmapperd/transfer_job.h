@@ -42,8 +42,10 @@ struct transfer {
         struct metrics_record record; /* of the body */
         uint64_t received_ns, posted_ns;
         uint64_t waits_since;  /* ns, the pool's; 0: does not wait */
-        uint64_t window_start; /* bytes taken by then; the worker's */
+        int64_t window_start;  /* bytes taken by then, less those that were unread when it was lent; the worker's */
         _Atomic uint64_t sent;
+        bool run;              /* the pool has had it */
+        _Atomic uint64_t begun_ns; /* when it did, or before that when it was lent */
         uint8_t uri[];
 };
 

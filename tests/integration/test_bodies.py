@@ -89,13 +89,13 @@ def test_every_size_that_the_index_does_not_know(start, sized, way):
         daemon.stop()
 
 
-def compare(client, n, file):
-    """Takes n bytes and compares them with the file, a piece at a time."""
-    at = 0
+def compare(client, n, file, start=0):
+    """Takes n bytes and compares them with the file's from @start on, a piece at a time."""
+    at = start
     for piece in client.pieces(n):
         assert piece == os.pread(file.fileno(), len(piece), at), f"at {at}"
         at += len(piece)
-    assert at == n
+    assert at == start + n
 
 
 def test_large(daemon, sized, way):
@@ -268,16 +268,33 @@ def test_many_small_by_auto(start, sized, model, chunk):
         writer.join()
 
 
+@pytest.mark.parametrize("chunk", [65536, 700], ids=["large", "small"])
+@pytest.mark.parametrize("modes", [(p.COPY, p.SPLICE), (p.COPY, p.SPLICE, p.FD)], ids=["bodies", "mixed"])
+def test_many_small_in_order(daemon, sized, chunk, modes):
+    """Replies of version 1 that share messages, with statuses, large bodies and descriptors among them."""
+    requests = medley(sized, 300, modes)
+    small = [(uri, mode, content) for uri, mode, content in requests if content is None or len(content) <= 4096]
+    requests = small + requests + small + [("/a.txt", p.COPY, b"hello\n")] * 600
+    with daemon.connect(1, chunk=chunk) as c:
+        writer = threading.Thread(target=c.ask_each, args=([(uri, mode) for uri, mode, _ in requests],))
+        writer.start()
+        for _, _, content in requests:
+            check_medley(c.reply(), content)
+        writer.join()
+
+
 @pytest.mark.skipif(INSTRUMENTED, reason="a sanitizer has its own allocator and must be loaded first")
-def test_small_bodies_share_messages(start, sized, workdir, monkeypatch):
+@pytest.mark.parametrize("way", [(1, p.COPY), (1, p.SPLICE), (3, p.AUTO)], ids=["v1-2", "v1-3", "v3-auto"])
+def test_small_bodies_share_messages(start, sized, workdir, monkeypatch, way):
     """Of 64 replies of 4096 bytes, seven fit into one."""
+    version, mode = way
     fault = Fault(workdir, "sendmsg", "EPIPE")
     daemon = faulty_daemon(start, sized, fault, "thread-pool", monkeypatch)
-    with connect(daemon, 3) as c:
-        check(c.get("/s4096", mode=p.AUTO), sized.files["/s4096"])
+    with connect(daemon, version) as c:
+        check(c.get("/s4096", mode=mode), sized.files["/s4096"])
         fault.disarm()
         before = fault.calls
-        c.ask_many(["/s4096"] * 64, mode=p.AUTO)
+        c.ask_many(["/s4096"] * 64, mode=mode)
         for _ in range(64):
             check(c.reply(), sized.files["/s4096"])
         assert 64 // 7 <= fault.calls - before <= 64 // 7 + 4

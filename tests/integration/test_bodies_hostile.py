@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import random
+import resource
 import select
 import socket
 import struct
@@ -15,7 +16,7 @@ import omproto as p
 import pytest
 from daemon import INSTRUMENTED, PATIENCE, wait_until
 from faults import Fault
-from omclient import Closed, as_bytes
+from omclient import V1, Closed, as_bytes
 from test_bodies import body_under_way, check, connect, large, sized, way  # noqa: F401 (fixtures)
 from test_fault import faulty_daemon, reload
 from test_regressions import NO_INDEX, hung_lookup, threads_named
@@ -159,12 +160,12 @@ def vanish(daemon, tree, rng):
             take_some(c, requests, tree, rng.choice((0, 1, 1000, 100_000, 1 << 20)))
 
 
-def often(daemon, n, once):
+def often(daemon, n, once, part=0):
     """Calls once(random generator) n times, by four threads; then the daemon has to come to rest."""
     failures = []
 
     def work(seed):
-        rng = random.Random(seed)
+        rng = random.Random(4 * part + seed)
         try:
             for _ in range(n // 4):
                 once(rng)
@@ -187,9 +188,10 @@ def test_clients_that_vanish(start, marked, model):
 
 
 @pytest.mark.long
-def test_clients_that_vanish_a_hundred_thousand_times(start, marked):
+@pytest.mark.parametrize("part", range(4))
+def test_clients_that_vanish_a_hundred_thousand_times(start, marked, part):
     daemon = start({"/": marked.path})
-    often(daemon, 100_000, lambda rng: vanish(daemon, marked, rng))
+    often(daemon, 25_000, lambda rng: vanish(daemon, marked, rng), part)
 
 
 def test_reset_with_requests_unread(start, large, way):
@@ -301,6 +303,56 @@ def test_stalled_and_trickling_clients_end(start, large, way):
     daemon.at_rest()
 
 
+MANY = 400
+
+
+def lives(clients, started):
+    """Seconds from @started to the end of each, looked at twenty times a second."""
+    poll, at, lived = select.poll(), {}, {}
+    for c in clients:
+        poll.register(c.sock, 0)
+        at[c.sock.fileno()] = started[c]
+    while at:
+        found = poll.poll(1000 * PATIENCE)
+        assert found, f"{len(at)} stay"
+        for fd, _ in found:
+            poll.unregister(fd)
+            lived[fd] = time.monotonic() - at.pop(fd)
+        time.sleep(0.05)
+    return sorted(lived.values())
+
+
+@pytest.mark.long
+def test_four_hundred_of_each_are_gone_by_their_deadline(start, large, way):
+    """The daemon has a pool of four, and eight clients that read go on."""
+    deadline = 15
+    raise_nofile(4096)
+    daemon = start({"/": large.path}, "--copy-pool-size", "4", config=f'timeouts = {{ request = "{deadline}s"; }};\n',
+                   nofile=4096)
+    alone = rate(daemon, get_copy, seconds=2, threads=8)
+    started, beside = {}, []
+    with contextlib.ExitStack() as stack:
+        for _ in range(2 * MANY):
+            c = stack.enter_context(connect(daemon, way[0]))
+            c.ask("/large", way[1])
+            started[c] = time.monotonic()
+        bad = list(started)
+        good = threading.Thread(target=lambda: beside.append(rate(daemon, get_copy, seconds=5, threads=8)))
+        stack.enter_context(Tricklers([c.sock for c in bad[MANY:]]))
+        good.start()
+        lived = lives(bad, started)
+        good.join()
+    print(f"ended after {lived[0]:.1f} to {lived[-1]:.1f} s; {beside[0] / alone:.2f} of the others' rate")
+    assert 0.9 * deadline <= lived[0] and lived[-1] <= 1.1 * deadline + 1, (lived[0], lived[-1])
+    assert beside[0] > 0.5 * alone
+    daemon.at_rest()
+
+
+def raise_nofile(n):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(n, hard)), hard))
+
+
 def fair_client_goes_on(daemon, way):
     with connect(daemon, way[0]) as c:
         return c.get("/s1048576", mode=way[1])
@@ -358,6 +410,88 @@ def test_small_bodies_for_a_client_that_does_not_read(start, large, way):
         assert daemon.fds() <= daemon.baseline + 2
         wait_until(lambda: ended(c), message="a client that does not read stays")
     daemon.at_rest()
+
+
+class Pace:
+    """Takes @rate bytes a second of a client's socket, a little at a time."""
+
+    def __init__(self, client, rate):
+        self.client, self.rate, self.taken, self.start = client, rate, 0, time.monotonic()
+
+    def keep(self):
+        """False: the server has ended the connection."""
+        due = int((time.monotonic() - self.start) * self.rate) - self.taken
+        with contextlib.suppress(BlockingIOError):
+            while due > 0 and not ended(self.client) and (got := len(self.take(due))):
+                self.taken += got
+                due -= got
+        return not ended(self.client)
+
+    def take(self, n):
+        return self.client.sock.recv(min(n, 8192), socket.MSG_DONTWAIT)
+
+
+def fill_with_requests(c, mode, uri):
+    """As many as the server takes."""
+    request = p.v1_request_encode(p.V1Request(mode, as_bytes(uri))) if isinstance(c, V1) else p.request_encode(
+        p.Request(p.GET, mode, uri=as_bytes(uri)))
+    c.sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            c.sock.send(request * 50)
+
+
+def pipelining(daemon, stack, version):
+    """Clients that have asked for more than they will get, of objects of each way that there is to send them."""
+    for mode in (p.COPY, p.SPLICE):
+        for uri in ("/s4096", "/s65536", "/large"):
+            c = stack.enter_context(connect(daemon, version))
+            fill_with_requests(c, mode, uri)
+            yield c
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("version", [1, 3])
+def test_pipelining_client_that_is_slow_but_not_too_slow_was_cut_off(start, large, version):
+    """Four times the least rate, which is less than it takes for the socket to say within a second that it has room."""
+    daemon = start({"/": large.path}, config='timeouts = { request = "1s"; };\n')
+    with contextlib.ExitStack() as stack:
+        paces = [Pace(c, 256 << 10) for c in pipelining(daemon, stack, version)]
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            assert all([pace.keep() for pace in paces])
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_pipelining_client_that_is_too_slow_ends(start, large, version):
+    daemon = start({"/": large.path}, config='timeouts = { request = "1s"; };\n')
+    with contextlib.ExitStack() as stack:
+        paces = [Pace(c, 16 << 10) for c in pipelining(daemon, stack, version)]
+        wait_until(lambda: not any([pace.keep() for pace in paces]))
+    daemon.at_rest()
+
+
+def test_body_sent_in_part_ended_the_connection_when_the_pool_was_full(start, large, way):
+    """Bodies that the worker sends, to clients that do not read at once, until there is room for a part of one."""
+    daemon = start({"/": large.path}, "--copy-pool-size", "1", "--pool-size", "1",
+                   config=NO_INDEX + "concurrency = { max_queue_depth = 1; };\n")
+    (pool,) = threads_named(daemon, "objm-pool")
+    with daemon.connect(1) as hangs, daemon.connect(1) as waits, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connect(daemon, way[0])) for _ in range(8)]
+        asked = [["/s4096"] * 2 * i + ["/s65536"] * 20 for i in range(8)]
+        for uri in ("/s4096", "/s65536", "/s1048576"):
+            check(clients[0].get(uri, mode=way[1]), large.files[uri])
+        with hung_lookup(daemon, pool, hangs, "/hangs"):
+            waits.ask("/waits")
+            wait_until(lambda: clients[0].get("/s1048576", mode=way[1]).status == p.UNAVAILABLE)
+            for c, uris in zip(clients, asked):
+                c.ask_each([(uri, way[1]) for uri in uris])
+            daemon.settled(lambda: tuple(waiting_bytes(c) for c in clients))
+        for c, uris in zip(clients, asked):
+            for uri in uris:
+                check(c.reply(), large.files[uri])
+        assert [hangs.reply().status, waits.reply().status] == [p.NOT_FOUND] * 2
 
 
 # ---- descriptors after bodies ----------------------------------------------------------------------------------------
