@@ -11,13 +11,15 @@ import time
 
 import omproto as p
 import pytest
-from daemon import BIN, INSTRUMENTED, PATIENCE, wait_until
+from daemon import BIN, ESCORT, INSTRUMENTED, PATIENCE, wait_until
 from omclient import Closed, as_bytes
 from test_bodies import check, connect, ids, large, sized  # noqa: F401 (fixtures)
 from test_bodies_hostile import ask_and_stop, ended
 from test_fault import reload
+from test_regressions import Tracee, threads_named
 
 ESCORTS_MAX = 16
+READS = (17, 40, 327) if os.uname().machine == "x86_64" else (67, 71, 286)  # pread64, sendfile, preadv2
 ROW = 40  # more than the bodies in a row that it takes
 WAYS = [(1, p.SPLICE), (3, p.COPY)]
 
@@ -187,17 +189,42 @@ def daemon_get(daemon, way, uri):
 
 # ---- many clients ----------------------------------------------------------------------------------------------------
 
-@pytest.mark.threads
-def test_more_clients_than_escorts(start, sized, way, workdir):
-    """All the escorts that there are come, and no more; the others' bodies are the pool's. Under a sanitizer few are fast
-    enough to get one."""
-    daemon = start({"/": sized.path})
+@contextlib.contextmanager
+def crowd(daemon, way, workdir):
+    """A process with more clients than there are escorts."""
     uris = workdir / "uris"
     uris.write_text("/s16385\n/s65536\n")
     bench = subprocess.Popen([BIN.parent / "objmap", "--socket", daemon.socket, "--protocol", str(way[0]), "bench", "--mode",
                               "splice" if way[1] == p.SPLICE else "copy", "--connections", str(ESCORTS_MAX + 8),
                               "--duration", "60", "--uris", uris], stdout=subprocess.DEVNULL)
     try:
+        yield bench
+    finally:
+        bench.kill()
+        bench.wait()
+
+
+@pytest.mark.skipif(INSTRUMENTED, reason="under a sanitizer few clients are fast enough to get one")
+def test_escorts_that_hang_at_a_disk_leave_the_others_to_the_pool(start, sized, way, workdir):
+    """All of them, each in the call that reads its file."""
+    daemon = start({"/": sized.path})
+    with crowd(daemon, way, workdir), contextlib.ExitStack() as stack:
+        wait_until(lambda: daemon.escorts() == ESCORTS_MAX)
+        for tid in threads_named(daemon, ESCORT):
+            stack.enter_context(Tracee(tid)).enters(lambda nr, _: nr in READS)
+        for _ in range(3):
+            get_row(daemon, way, sized)
+            assert daemon.get_status("/a.txt") == p.OK
+        assert daemon.escorts() == ESCORTS_MAX
+    daemon.at_rest()
+
+
+@pytest.mark.threads
+def test_more_clients_than_escorts(start, sized, way, workdir):
+    """All the escorts that there are come, and no more; the others' bodies are the pool's. Under a sanitizer few are fast
+    enough to get one."""
+    daemon = start({"/": sized.path})
+    with crowd(daemon, way, workdir) as bench:
         most = 0
         end = time.monotonic() + (3 if INSTRUMENTED else PATIENCE)
         while most < ESCORTS_MAX and bench.poll() is None and time.monotonic() < end:
@@ -206,9 +233,6 @@ def test_more_clients_than_escorts(start, sized, way, workdir):
             most = max(most, daemon.escorts())
         assert most == ESCORTS_MAX or (INSTRUMENTED and 0 < most < ESCORTS_MAX)
         get_row(daemon, way, sized)
-    finally:
-        bench.kill()
-        bench.wait()
 
 
 @pytest.mark.parametrize("which", ["thread-per-connection", "thread-per-request"])
