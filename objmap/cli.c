@@ -168,15 +168,21 @@ bool cli_is_remote(const struct cli *cli)
 
 int cli_connect_error(const struct cli *cli, int error)
 {
-        const char *socket = cli->socket ? cli->socket : OBJMAPPER_SOCKET;
+        const char *socket = cli->socket ? cli->socket : OBJMAPPER_SOCKET, *text = NULL;
 
         if (error == -EINVAL && cli_is_remote(cli))
-                fprintf(stderr, "objmap: %s: must be tcp://ADDRESS:PORT in numbers, an IPv6 address in brackets\n",
-                        socket);
+                text = "must be tcp://ADDRESS:PORT in numbers, an IPv6 address in brackets";
+        else if (strstr(socket, "://") && strncmp(socket, "unix://", 7) != 0 && !cli_is_remote(cli))
+                text = "must be a path, unix://PATH or tcp://ADDRESS:PORT";
+        else if (error == -ENAMETOOLONG)
+                text = "too long for the path of a socket, which has 107 bytes at most";
+        else if (error == -EACCES)
+                text = "denied: the mode and the group of the socket say who may connect";
         else if (error == -ENOENT || error == -ECONNREFUSED)
-                fprintf(stderr, "objmap: %s: no daemon listens there\n", socket);
-        else
-                cli_error(socket, error);
+                text = "no daemon listens there: start objmapperd, or say where it does with --socket";
+        if (!text)
+                return cli_error(socket, error);
+        fprintf(stderr, "objmap: %s: %s\n", socket, text);
         return CLI_FAILED;
 }
 

@@ -133,6 +133,10 @@ static int get_whole(struct objmapper *om, struct get_options *o)
         struct target target = {to};
         int r;
 
+        if (to < 0 && errno == EEXIST) {
+                fprintf(stderr, "objmap: %s: %s; -f overwrites it\n", o->file, strerror(EEXIST));
+                return CLI_FAILED;
+        }
         if (to < 0)
                 return cli_file_error(o->file, -errno);
         f->begin = empty_target;

@@ -13,6 +13,8 @@ static const struct {
         {"top", cmd_top},
 };
 
+#define COMMANDS "get, cat, stat, ping, stats, top, reload, drain or bench"
+
 static char program[] = "objmap"; /* what getopt_long() begins its messages with */
 
 static int run(struct cli *cli, int argc, char **argv)
@@ -24,7 +26,7 @@ static int run(struct cli *cli, int argc, char **argv)
                         return commands[i].run(cli, argc, argv);
                 }
         }
-        return cli_usage("there is no command '%s'", argv[0]);
+        return cli_usage("there is no command '%s': it is " COMMANDS, argv[0]);
 }
 
 int main(int argc, char **argv)
@@ -41,7 +43,7 @@ int main(int argc, char **argv)
                         return r;
         }
         if (optind == argc)
-                return cli_usage("what is to be done? get, cat, stat, ping, stats, top, reload, drain or bench");
+                return cli_usage("what is to be done? " COMMANDS);
         r = run(&cli, argc - optind, argv + optind);
         return cli_flush() ? CLI_FAILED : r;
 }

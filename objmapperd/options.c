@@ -87,7 +87,8 @@ static int parse_model(int *ret, struct config_error *err)
         const struct config_choice *choice = config_choice_find(concurrency_key("model")->choices, optarg);
 
         if (!choice) {
-                snprintf(err->text, sizeof(err->text), "--concurrency-model %s: no such model", optarg);
+                snprintf(err->text, sizeof(err->text), "--concurrency-model %s: no such model: "
+                         "thread-pool, thread-per-connection or thread-per-request", optarg);
                 return -EINVAL;
         }
         *ret = choice->value;
@@ -112,7 +113,7 @@ static int append(char ***list, size_t *n, struct config_error *err)
 static int refuse(int c, char **argv, int at, struct config_error *err)
 {
         snprintf(err->text, sizeof(err->text), "%s: %s", argv[at],
-                 c == ':' ? "needs a value" : "unknown option, or a value that it does not take");
+                 c == ':' ? "needs a value" : "unknown option, or a value that it does not take; see --help");
         return -EINVAL;
 }
 

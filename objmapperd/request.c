@@ -11,6 +11,7 @@
 
 #include <errno.h>
 
+#define LINK           "a symbolic link, which the export does not follow (follow_symlinks)"
 #define NO_DESCRIPTORS "a descriptor cannot cross TCP: ask for copy or splice"
 
 struct operation {
@@ -56,7 +57,7 @@ static struct reply from_store(const struct request *rq, int condition)
         case OBJM_STORE_DENIED:
                 return request_refuse(rq, OBJM_STATUS_DENIED, NULL);
         case OBJM_STORE_LINK:
-                return request_refuse(rq, OBJM_STATUS_DENIED, "a symbolic link, which is not followed there");
+                return request_refuse(rq, OBJM_STATUS_DENIED, LINK);
         case OBJM_STORE_UNREADABLE:
                 return request_refuse(rq, OBJM_STATUS_DENIED, "the daemon has no permission to read it");
         case OBJM_STORE_NOT_REGULAR:

@@ -219,7 +219,8 @@ static int begin(struct worker *w)
                 return 1;
         if (r) {
                 objm_catalog_log_name(w->scan->catalog, LOG_NOTICE, w->dir->export, w->dir->path,
-                                      "directory cannot be read");
+                                      r == OBJM_STORE_UNREADABLE ? "directory cannot be read: no permission"
+                                                                 : "directory cannot be read");
                 return 1;
         }
         w->pos = w->len = 0;

@@ -20,6 +20,7 @@ OBJMAP = d.ROOT / d.BUILD / "objmap"
 MODES = ["fd", "copy", "splice", "auto"]
 OK, FAILED, USAGE = 0, 1, 2
 NO_OPERATION = "version 1 of the protocol has no such operation"
+LINK = "a symbolic link, which the export does not follow (follow_symlinks)"
 FD_OVER_TCP = "a descriptor cannot cross TCP: ask for copy, splice or auto"
 
 
@@ -74,6 +75,14 @@ def offline(workdir):
 
 # ---- common options --------------------------------------------------------------------------------------------------
 
+@pytest.mark.parametrize("socket, said", [("x" * 120, "107 bytes at most"), ("http://127.0.0.1:80", "must be a path, "),
+                                          ("tcp://localhost:80", "in numbers")])
+def test_wrong_sockets(offline, socket, said):
+    offline.socket = socket
+    line, = offline.error(FAILED, "--timeout", "50", "ping").splitlines()
+    assert line.startswith(f"objmap: {socket}: ") and said in line
+
+
 def test_help_and_version(offline):
     for args in (["--help"], ["get", "--help"], ["bench", "--help"]):
         assert offline.out(*args).startswith(b"Usage: objmap ")
@@ -112,7 +121,8 @@ def test_options_go_before_or_behind_the_command(daemon, cli):
 @pytest.mark.parametrize("command", [["get", "/a.txt"], ["cat", "/a.txt"], ["stat", "/a.txt"], ["ping"],
                                      ["bench", "--mode", "ping", "--count", "1"]], ids=lambda c: c[0])
 def test_no_daemon(offline, command):
-    assert offline.error(FAILED, "--timeout", "50", *command) == "objmap: /nonexistent: no daemon listens there\n"
+    assert offline.error(FAILED, "--timeout", "50", *command) == (
+        "objmap: /nonexistent: no daemon listens there: start objmapperd, or say where it does with --socket\n")
     assert os.listdir(offline.dir) == []
 
 
@@ -173,7 +183,7 @@ def test_refusals_say_why(start, tree, workdir, command, version):
     for socket in (daemon.socket, "tcp://%s:%d" % daemon.address):
         cli = Cli(workdir / socket[:3].strip("/"), socket)
         remote = socket.startswith("tcp") and (command[-1] == "fd" or (command[0], version) == ("stat", "1"))
-        for uri, reason in (("/sub", "not a regular file"), ("/link", "a symbolic link, which is not followed there"),
+        for uri, reason in (("/sub", "not a regular file"), ("/link", LINK),
                             ("/../a.txt", "it has an empty part, '.', '..' or a NUL byte"),
                             ("a.txt", "no export has a prefix that it begins with"), ("/none", "not found")):
             if remote:
