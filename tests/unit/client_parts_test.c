@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "client/backoff.h"
 #include "client/epoch.h"
+#include "client/reason.h"
 #include "client/slots.h"
 #include "client_server.h"
 #include "client/fdqueue.h"
@@ -175,6 +176,36 @@ static void test_slots_abandoned_close_what_comes(void **state)
         assert_int_equal(fcntl(o.fd, F_GETFD), -1);
 }
 
+static void say(struct objmapper *om, uint8_t status, const char *text)
+{
+        const struct objm_reply r = {.status = status, .text = (const uint8_t *)text, .text_len = strlen(text)};
+
+        objm_reason_clear(om);
+        objm_reason_of(om, &r);
+}
+
+static void test_reason_fits_and_is_for_people(void **state)
+{
+        char buf[10] = {[9] = 'x'};
+        struct objmapper om = {.reason = buf, .reason_size = 9}, none = {0};
+
+        say(&om, OBJM_STATUS_DENIED, "by \033\x7f");
+        assert_string_equal(buf, "by ??");
+        say(&om, OBJM_STATUS_DENIED, "12345678");
+        assert_string_equal(buf, "12345678");
+        say(&om, OBJM_STATUS_DENIED, "123456789");
+        assert_string_equal(buf, "12345678");
+        assert_int_equal(buf[9], 'x');
+        say(&om, OBJM_STATUS_DENIED, objm_status_text(OBJM_STATUS_DENIED));
+        assert_string_equal(buf, "");
+        say(&om, OBJM_STATUS_OK, "fine");
+        assert_string_equal(buf, "");
+        om.reason_size = 1;
+        say(&om, OBJM_STATUS_DENIED, "no");
+        assert_string_equal(buf, "");
+        say(&none, OBJM_STATUS_DENIED, "no");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -186,6 +217,7 @@ int main(void)
                 counted_test(test_slots_ids_are_not_reused_at_once),
                 counted_test(test_slots_requeue_keeps_order),
                 counted_test(test_slots_abandoned_close_what_comes),
+                counted_test(test_reason_fits_and_is_for_people),
         };
 
         return cmocka_run_group_tests_name("client_parts", tests, NULL, NULL);
