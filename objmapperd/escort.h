@@ -7,8 +7,10 @@
  * one CPU, whose cache still has the bytes; the pool, where whoever is free sends the next piece, spreads them.
  *
  * There are few, so a client has to have been fast to get one, and loses it as soon as it pauses for a few ms, or
- * others that were fast go without. What an escort cannot do goes to those who can: waiting for a client or a disk to
- * the pool, every request that is not for one body, alone and cached, to the worker.
+ * others that were fast go without. What an escort cannot do goes to those who can: waiting for a client, or for a disk
+ * to look an object up, to the pool, every request that is not for one body to the worker. To read the object it waits
+ * itself: asking the page cache first takes three system calls a body, and while all escorts hang at a disk the others
+ * have the pool.
  */
 #include "objmapperd/connection.h"
 
