@@ -23,7 +23,7 @@ static int identify(struct server *s, struct connection *c, int fd)
         int r = 0;
 
         if (c->tcp)
-                c->peer = (struct objm_peer){.remote = true, .uid = (uid_t)-1, .gid = (gid_t)-1};
+                c->peer = (struct objm_peer){.remote = true, .sock = -1, .uid = (uid_t)-1, .gid = (gid_t)-1};
         else
                 r = objm_unix_peer(fd, true, &c->peer);
         if (r < 0)

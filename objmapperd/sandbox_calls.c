@@ -54,7 +54,7 @@ static const int allowed[] = {
         SYS_clock_getres, SYS_clock_nanosleep, SYS_nanosleep, SYS_gettimeofday,
         /* what the process is */
         SYS_getpid, SYS_getppid, SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_getgroups, SYS_getrusage,
-        SYS_prlimit64, SYS_sysinfo, SYS_uname, SYS_umask, SYS_getrandom,
+        SYS_prlimit64, SYS_sysinfo, SYS_uname, SYS_umask, SYS_getrandom, SYS_capget,
 #ifdef __x86_64__
         SYS_epoll_wait, SYS_open, SYS_stat, SYS_lstat, SYS_access, SYS_readlink, SYS_unlink, SYS_rename, SYS_chmod,
         SYS_chown, SYS_poll, SYS_select, SYS_dup2, SYS_getrlimit, SYS_time, SYS_getdents, SYS_getpgrp,

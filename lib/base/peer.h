@@ -17,7 +17,8 @@
 #define OBJM_UID_UNMAPPED 65534
 
 struct objm_peer {
-        bool remote; /* uid and gid mean nothing */
+        bool remote; /* nothing of what follows means anything */
+        int sock;    /* what it was learned from, and may be asked for more; borrowed */
         uid_t uid;
         gid_t gid;
         uint32_t n_groups;   /* supplementary groups */

@@ -111,7 +111,7 @@ static int read_groups(int fd, struct objm_peer *ret)
 
 int objm_unix_peer(int fd, bool groups, struct objm_peer *ret)
 {
-        struct objm_peer peer = {0};
+        struct objm_peer peer = {.sock = fd};
         struct ucred cred;
         socklen_t len = sizeof(cred);
         int r;

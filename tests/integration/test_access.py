@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Who gets objects and who may ask for control operations, tried as other users; see also test_refuse.py."""
+import ctypes
 import json
 import os
 import subprocess
@@ -116,22 +117,70 @@ def test_administrators_by_group(daemon, kw):
     assert daemon.exit_status() == 0
 
 
-def drop_capabilities():
-    """Of root's, none is left; it stays user 0."""
-    import ctypes
+CAP_DAC_OVERRIDE, CAP_SYS_ADMIN = 1, 21
+ALL, WHOLE = (1 << 64) - 1, 1 << CAP_DAC_OVERRIDE | 1 << CAP_SYS_ADMIN
 
-    header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
-    assert ctypes.CDLL(None).capset(header, data) == 0
+
+def keep_capabilities(mask):
+    """Of those that it has, this process keeps these; it stays user 0."""
+    libc, header, data = ctypes.CDLL(None), (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, data) == 0
+    for i in range(6):
+        data[i] &= mask >> 32 * (i // 3) & 0xFFFFFFFF
+    assert libc.capset(header, data) == 0
+
+
+def drop_capabilities():
+    keep_capabilities(0)
     assert open("/proc/self/status").read().split("CapEff:\t")[1].split("\n")[0].strip("0") == ""
 
 
 def test_root_without_capabilities(daemon):
-    """What counts is the user."""
+    """What counts for objects is the user; for control operations it takes more than the number."""
     found = as_user(object_statuses(daemon.socket, ["/open/", "/uid/", "/root/"]), 0, before=drop_capabilities)
     assert found == THERE + DENIED + THERE
-    with omclient.V3(daemon.socket) as c:
-        assert as_user(control_statuses(daemon.socket), 0, before=drop_capabilities)[0] == p.OK
-        assert c.eof(), "it has drained the daemon"
+    assert as_user(control_statuses(daemon.socket), 0, before=drop_capabilities) == [p.DENIED] * 3
+    assert stats(daemon)["draining"] is False
+
+
+def test_root_who_drops_them_when_connected(daemon):
+    def ask():
+        with omclient.V3(daemon.socket) as c:
+            before = c.control(p.STATS).status
+            drop_capabilities()
+            return [before] + [c.control(op).status for op in CONTROL]
+
+    assert as_user(ask, 0) == [p.OK] + [p.DENIED] * 3
+
+
+def test_root_whose_process_has_ended(daemon):
+    """Whoever has the connection now is not the one whom the kernel knows."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            c, parent = omclient.V3(daemon.socket), os.getpid()
+            if os.fork() == 0:
+                wait_until(lambda: os.getppid() != parent)
+                os.write(writer, json.dumps([c.control(op).status for op in CONTROL]).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(pid, 0)
+    with open(reader, "rb") as file:
+        assert json.loads(file.read()) == [p.DENIED] * 3
+
+
+@pytest.mark.parametrize("mask, may", [(ALL, True), (WHOLE, True), (ALL & ~(1 << CAP_SYS_ADMIN), False),
+                                       (ALL & ~(1 << CAP_DAC_OVERRIDE), False), (0, False)],
+                         ids=["all", "both", "no administration", "no overriding", "none"])
+def test_root_beside_a_daemon_of_another_user(start, tree, mask, may):
+    daemon = start({"/": tree.path}, uid=SOMEBODY)
+    os.chmod(daemon.socket, 0o666)
+    daemon.config.write_text("nonsense")
+    expected = [p.OK, p.INVALID, p.OK] if may else [p.DENIED] * 3
+    assert as_user(control_statuses(daemon.socket), 0, before=lambda: keep_capabilities(mask)) == expected
+    assert may or as_user(control_statuses(daemon.socket), SOMEBODY) == [p.OK, p.INVALID, p.OK]
     assert daemon.exit_status() == 0
 
 
@@ -153,8 +202,6 @@ def test_mode_of_the_socket(start, tree):
 
 def enter_namespace():
     """A user namespace in which this user is root."""
-    import ctypes
-
     uid, gid, libc = os.getuid(), os.getgid(), ctypes.CDLL(None)
     assert libc.prctl(4, 1, 0, 0, 0) == 0, "PR_SET_DUMPABLE, else /proc/self is root's after the change of user"
     assert libc.unshare(0x10000000) == 0
@@ -173,6 +220,31 @@ def test_root_of_a_user_namespace_is_who_he_is_outside(daemon):
 
     statuses, found = as_user(ask, SOMEBODY)
     assert statuses == [p.DENIED] * 3 and found == THERE + THERE + DENIED
+
+
+@needs_namespaces
+@pytest.mark.parametrize("when", ["before", "connected"])
+@pytest.mark.parametrize("mask", [0, ALL & ~(1 << CAP_SYS_ADMIN)], ids=["none", "all but one"])
+def test_root_in_a_user_namespace_of_his_own(daemon, when, mask):
+    """He has all capabilities there, and his number outside; what counts is what he may do here. Without any he may not
+    even be root there."""
+    def enter():
+        keep_capabilities(mask)
+        if mask:
+            enter_namespace()
+        else:
+            assert ctypes.CDLL(None).unshare(0x10000000) == 0
+
+    def ask():
+        if when == "before":
+            enter()
+        with omclient.V3(daemon.socket) as c:
+            if when == "connected":
+                enter()
+            return [c.control(op).status for op in CONTROL]
+
+    assert as_user(ask, 0) == [p.DENIED] * 3
+    assert stats(daemon)["draining"] is False
 
 
 @needs_namespaces

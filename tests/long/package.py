@@ -43,7 +43,7 @@ def is_installed_and_waits_for_a_client(machine):
     assert service.is_active(machine, service.SOCKET)
     assert not service.is_active(machine)
     mode = machine.run("stat", "-c", "%a %U %G", "/run/objmapper.sock", "/var/lib/objmapper").stdout
-    assert mode == "660 root objmapper\n755 root root\n", mode
+    assert mode == "660 objmapper objmapper\n755 root root\n", mode
 
 
 def serves(machine):
@@ -68,6 +68,13 @@ def serves_metrics(machine):
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 200 ")
     machine.run("systemctl", "revert", service.SERVICE)
+
+
+def completes(machine):
+    """What a shell completes is where it looks for it."""
+    found = machine.run("bash", "-c", ". /usr/share/bash-completion/completions/objmap && complete -p objmap").stdout
+    assert found.endswith(" objmap\n"), found
+    assert machine.path("/usr/share/zsh/vendor-completions/_objmap").read_text().startswith("#compdef objmap\n")
 
 
 def upgrade_restarts(machine):
@@ -102,6 +109,7 @@ def main(lower):
         install(machine)
         is_installed_and_waits_for_a_client(machine)
         serves(machine)
+        completes(machine)
         upgrade_restarts(machine)
         serves_metrics(machine)
         is_purged(machine, before)
