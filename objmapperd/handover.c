@@ -4,10 +4,12 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "objmapperd/handover_image.h"
+#include "objmapperd/handover_queue.h"
 #include "objmapperd/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,9 +17,8 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#define FDS_PER_MESSAGE 200
-#define BARRIER_US      (5 * OBJM_NS_PER_S / OBJM_NS_PER_US)
-#define SEALS           (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+#define BARRIER_US (5 * OBJM_NS_PER_S / OBJM_NS_PER_US)
+#define SEALS      (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 struct handover_item {
         struct handover_entry entry;
@@ -132,34 +133,57 @@ static int make_image(const struct handover *h, int *ret_fd)
         return 0;
 }
 
-static int store_connections(const struct handover *h)
+static int store_fds(const char *name, const int *fds, unsigned n)
 {
-        int fds[FDS_PER_MESSAGE], r = 1;
-        size_t n;
+        char state[64];
+        int r;
 
-        for (size_t done = 0; r > 0 && done < h->n; done += n) {
-                for (n = 0; n < FDS_PER_MESSAGE && done + n < h->n; n++)
-                        fds[n] = h->items[done + n].fd;
-                r = sd_pid_notify_with_fds(0, 0, "FDSTORE=1\nFDNAME=" HANDOVER_CONNECTION_NAME, fds, (unsigned)n);
-        }
+        snprintf(state, sizeof(state), "FDSTORE=1\nFDNAME=%s", name);
+        r = sd_pid_notify_with_fds(0, 0, state, fds, n);
         return r < 0 ? r : r > 0 ? 0 : -ENOTCONN;
 }
 
+static int fill_queue(const struct handover *h, int end)
+{
+        int *fds objm_cleanup(objm_freep) = calloc(h->n, sizeof(*fds));
+        int error = 0;
+        size_t n;
+
+        if (!fds)
+                return -ENOMEM;
+        for (size_t i = 0; i < h->n; i++)
+                fds[i] = h->items[i].fd;
+        n = handover_queue_put(end, fds, h->n, &error);
+        if (n < h->n)
+                log_line(LOG_WARNING, "%zu connections cannot be handed over and are closed: %s", h->n - n,
+                         strerror(-error));
+        return (int)n;
+}
+
+/*
+ * Both ends of the queue: with one of them closed the manager would let the other go. It has them before there is
+ * anything in the queue, because that may be the last that the kernel takes.
+ */
 int handover_store(struct handover *h)
 {
-        int image = -1, r;
+        int image objm_cleanup(objm_fd_closep) = -1;
+        int ends[2] = {-1, -1}, r;
 
         if (!h->n)
                 return 0;
         r = make_image(h, &image);
         if (r == 0)
-                r = store_connections(h);
+                r = handover_queue_open(ends);
         if (r == 0)
-                r = sd_pid_notify_with_fds(0, 0, "FDSTORE=1\nFDNAME=" HANDOVER_IMAGE_NAME, &image, 1);
-        if (r >= 0)
+                r = store_fds(HANDOVER_CONNECTIONS_NAME, ends, 2);
+        if (r == 0)
+                r = store_fds(HANDOVER_IMAGE_NAME, &image, 1);
+        if (r == 0)
                 r = sd_notify_barrier(0, BARRIER_US);
-        objm_fd_close(image);
-        return r < 0 ? r : (int)h->n;
+        if (r >= 0)
+                r = fill_queue(h, ends[0]);
+        objm_fd_close_many(ends, 2);
+        return r;
 }
 
 /* ---- from the store ---- */
@@ -219,8 +243,8 @@ static int read_entries(struct image *im)
 void handover_forget(struct handover_stored *stored)
 {
         objm_fd_close(stored->image_fd);
-        objm_fd_close_many(stored->fds, stored->n_fds);
-        free(stored->fds);
+        objm_fd_close_many(stored->queues, stored->n_queues);
+        free(stored->queues);
         *stored = (struct handover_stored){.image_fd = -1};
 }
 
@@ -243,7 +267,7 @@ static const struct handover_entry *find(const struct image *im, int fd)
 static bool forget(void)
 {
         return sd_notify(0, "FDSTOREREMOVE=1\nFDNAME=" HANDOVER_IMAGE_NAME) > 0 &&
-               sd_notify(0, "FDSTOREREMOVE=1\nFDNAME=" HANDOVER_CONNECTION_NAME) > 0 &&
+               sd_notify(0, "FDSTOREREMOVE=1\nFDNAME=" HANDOVER_CONNECTIONS_NAME) > 0 &&
                sd_notify_barrier(0, BARRIER_US) >= 0;
 }
 
@@ -284,19 +308,40 @@ static int adopt(struct server *s, int take_fd, const struct handover_entry *e)
         return r;
 }
 
-static size_t go_on(struct server *s, const struct image *im, struct handover_stored *stored)
+static size_t go_on(struct server *s, const struct image *im, struct handover_fds *connections)
 {
         size_t n = 0;
 
-        for (size_t i = 0; i < stored->n_fds; i++) {
-                const struct handover_entry *e = find(im, stored->fds[i]);
+        for (size_t i = 0; i < connections->n; i++) {
+                const struct handover_entry *e = find(im, connections->fd[i]);
 
-                if (e && adopt(s, stored->fds[i], e) == 0)
-                        n++;
-                else
-                        objm_fd_close(stored->fds[i]);
+                if (!e || adopt(s, connections->fd[i], e) < 0)
+                        continue;
+                connections->fd[i] = -1;
+                n++;
         }
         return n;
+}
+
+static void take_connections(const struct handover_stored *stored, struct handover_fds *to)
+{
+        for (size_t i = 0; i < stored->n_queues; i++) {
+                int r = handover_queue_take(stored->queues[i], to);
+
+                if (r < 0)
+                        log_line(LOG_WARNING, "connections of the instance before: %s", strerror(-r));
+        }
+}
+
+static int read_image(int fd, struct image *im)
+{
+        int r = fd >= 0 ? read_bytes(fd, im) : 0;
+
+        if (r == 0 && fd >= 0)
+                r = read_entries(im);
+        if (r < 0)
+                im->n = 0;
+        return r;
 }
 
 static void say_lost(size_t lost, int r)
@@ -308,23 +353,20 @@ static void say_lost(size_t lost, int r)
 
 size_t handover_restore(struct server *s, struct handover_stored *stored)
 {
+        struct handover_fds connections = {0};
         struct image im = {0};
-        size_t n = 0, all = stored->n_fds;
-        int r = stored->image_fd >= 0 ? read_bytes(stored->image_fd, &im) : 0;
+        int r = read_image(stored->image_fd, &im);
+        size_t n;
 
-        if (r == 0 && stored->image_fd >= 0)
-                r = read_entries(&im);
-        if (r < 0)
+        take_connections(stored, &connections);
+        if ((stored->image_fd >= 0 || stored->n_queues) && !forget())
                 im.n = 0;
-        if (stored->image_fd >= 0 || all)
-                if (!forget())
-                        im.n = 0;
-        n = go_on(s, &im, stored);
-        say_lost(all - n, r);
+        n = go_on(s, &im, &connections);
+        say_lost(connections.n - n, r);
         if (n)
                 log_line(LOG_INFO, "going on with %zu connections of the instance before", n);
+        handover_fds_deinit(&connections);
         image_deinit(&im);
-        stored->n_fds = 0;
         handover_forget(stored);
         return n;
 }

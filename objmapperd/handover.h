@@ -4,17 +4,18 @@
 /*
  * A restart that clients do not notice. An instance that ends hands its connections, once what was in flight on them is
  * done, to the service manager's descriptor store (sd_pid_notify_with_fds(3), FDSTORE=1) together with an image of what
- * belongs to them; the next one finds both among the descriptors that it is started with, and goes on.
+ * belongs to them; the next one finds both among the descriptors that it is started with, and goes on. However many
+ * connections there are, the store has to have room for three descriptors (handover_queue.h).
  *
  * The image is taken out of the store before the first of its connections is served: an instance that is killed later
- * leaves no image behind that is no longer true, only sockets that nothing is known about, which are closed.
+ * leaves no image behind that is no longer true, and takes the connections with it.
  */
 #include "objmapperd/connection.h"
 #include <pthread.h>
 
 /* What the descriptors are called in the store. */
-#define HANDOVER_IMAGE_NAME      "objmapper-image"
-#define HANDOVER_CONNECTION_NAME "objmapper-connection"
+#define HANDOVER_IMAGE_NAME       "objmapper-image"
+#define HANDOVER_CONNECTIONS_NAME "objmapper-connections"
 
 struct handover_item;
 
@@ -27,8 +28,8 @@ struct handover {
 /* What the store has returned. */
 struct handover_stored {
         int image_fd; /* owned, -1: none */
-        int *fds;     /* owned, as are the descriptors */
-        size_t n_fds;
+        int *queues;  /* owned, as are the descriptors: ends of handover_queue.h */
+        size_t n_queues;
 };
 
 /* Closes all of it. */
@@ -47,7 +48,7 @@ bool handover_take(struct handover *h, struct connection *c) objm_must_check;
 
 /*
  * Stores everything that was taken and waits until the service manager has it. Returns how many connections, or
- * negative errno. The main thread.
+ * negative errno; those that the kernel did not take are said in the log. The main thread.
  */
 int handover_store(struct handover *h) objm_must_check;
 

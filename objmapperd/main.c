@@ -25,6 +25,9 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+/* After `objmap drain` under a service manager, which is to tell it from an end that it has not been asked for. */
+#define EXIT_DRAINED 3
+
 struct daemon {
         const struct options *options;
         struct server *server;
@@ -38,6 +41,7 @@ struct daemon {
         bool draining;
         bool ending;    /* to drain; while draining: at once */
         bool hand_over; /* connections, to the next instance */
+        bool dismissed; /* by an administrator, not by whoever has started this */
 };
 
 static struct objm_store *current_store(struct daemon *d)
@@ -91,7 +95,7 @@ static int on_control(void *userdata, uint8_t op, struct config_error *err)
         if (op == OBJM_V3_OP_RELOAD)
                 return notify_and_reload(d, err);
         if (!d->draining)
-                d->ending = true;
+                d->ending = d->dismissed = true;
         return 0;
 }
 
@@ -312,7 +316,9 @@ static int run(const struct options *options, struct config *config)
         sockets_close(&d.sockets);
         objm_fd_close(d.signals.fd);
         objm_loop_deinit(&d.loop);
-        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        if (r < 0)
+                return EXIT_FAILURE;
+        return d.dismissed && getenv("NOTIFY_SOCKET") ? EXIT_DRAINED : EXIT_SUCCESS;
 }
 
 int main(int argc, char **argv)

@@ -46,9 +46,25 @@ static bool renew_status(struct manager *m)
         return true;
 }
 
+/*
+ * The pool's threads cannot be asked: they may be waiting for a disk. But requests do not wait for long when one of
+ * them has nothing to do.
+ */
+static bool pool_turns(struct manager *m)
+{
+        struct objm_pool_counts now;
+        bool waited = m->pool_waits;
+        uint64_t jobs = m->pool_jobs;
+
+        objm_pool_count(m->server->pool, &now);
+        m->pool_waits = now.requests && now.busy < now.threads;
+        m->pool_jobs = now.jobs;
+        return !waited || !m->pool_waits || now.jobs != jobs;
+}
+
 static void ask_all(struct manager *m)
 {
-        if (!pulse_begin(&m->pulse))
+        if (!pool_turns(m) || !pulse_begin(&m->pulse))
                 return;
         server_ask(m->server, &m->pulse);
         pulse_end(&m->pulse);

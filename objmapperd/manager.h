@@ -3,7 +3,8 @@
 #define OBJMAPPERD_MANAGER_H
 /*
  * What the service manager is told (sd_notify(3)): readiness, a status text, and, when it asked for that by
- * WATCHDOG_USEC, that every loop of the daemon turns. Without a manager nothing here costs anything. The main thread's.
+ * WATCHDOG_USEC, that every loop of the daemon turns, and the pool with them. Without a manager nothing here costs
+ * anything. The main thread's.
  */
 #include "objmapperd/pulse.h"
 #include "objmapperd/server.h"
@@ -12,6 +13,8 @@ struct manager {
         struct server *server;
         struct pulse pulse;
         bool watchdog;
+        bool pool_waits;    /* when last looked at: requests waited though not every thread of the pool had a job */
+        uint64_t pool_jobs; /* the same: how many it had done */
         uint64_t interval_ns; /* half of what the watchdog allows; 0: nobody listens */
         uint64_t next_ns;
         char status[128]; /* the last that was sent */

@@ -98,7 +98,7 @@ int server_reload(struct server *s, struct config *config, size_t *ret_bad) objm
 void server_drain(struct server *s, struct handover *h);
 bool server_is_drained(struct server *s);
 
-/* Asks every thread that has a loop, between pulse_begin() and pulse_end(). The pool's are not: they wait for disks. */
+/* Asks every thread that has a loop, between pulse_begin() and pulse_end(). The pool's have none. */
 void server_ask(struct server *s, struct pulse *p);
 
 /* A connection has ended. Any thread. */

@@ -20,8 +20,8 @@ static int adopt(struct sockets *s, int fd, const char *name, struct config_erro
 {
         int r;
 
-        if (strcmp(name, HANDOVER_CONNECTION_NAME) == 0) {
-                s->stored.fds[s->stored.n_fds++] = fd;
+        if (strcmp(name, HANDOVER_CONNECTIONS_NAME) == 0) {
+                s->stored.queues[s->stored.n_queues++] = fd;
                 return 0;
         }
         if (strcmp(name, HANDOVER_IMAGE_NAME) == 0) {
@@ -40,8 +40,8 @@ static int adopt_all(size_t n, char *const *names, struct sockets *s, struct con
         int r = 0;
 
         s->item = calloc(n, sizeof(struct listening *));
-        s->stored.fds = calloc(n, sizeof(int));
-        if (!s->item || !s->stored.fds)
+        s->stored.queues = calloc(n, sizeof(int));
+        if (!s->item || !s->stored.queues)
                 return fail(err, -ENOMEM, "listen");
         for (size_t i = 0; r == 0 && i < n; i++)
                 r = adopt(s, SD_LISTEN_FDS_START + (int)i, names[i], err);

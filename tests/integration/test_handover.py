@@ -16,7 +16,7 @@ from daemon import wait_until
 from manager import Manager
 from omclient import CLIENTS, Client, Closed
 
-CONNECTION, IMAGE = "objmapper-connection", "objmapper-image"
+CONNECTIONS, IMAGE = "objmapper-connections", "objmapper-image"
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_connections_outlive_the_daemon(managed, tree, model):
                 for uri in ("/a.txt", "/big"):
                     assert content(c, uri, mode) == tree.files[uri]
             m.terminate()
-            assert m.stored() == {CONNECTION: len(clients) + len(silent), IMAGE: 1}
+            assert m.stored() == {CONNECTIONS: 2, IMAGE: 1}
             for c, mode in clients[::2]:
                 c.ask("/sub/b.bin", mode)
             m.start()
@@ -143,7 +143,7 @@ def test_a_body_under_way_is_finished_first(managed, tree, version):
         m.proc.send_signal(signal.SIGTERM)
         wait_until(lambda: m.said("STOPPING", "1"))
         assert c.take(head.body_len) == tree.files["/big"]
-        assert m.proc.wait(20) == 0 and m.stored() == {CONNECTION: 1, IMAGE: 1}
+        assert m.proc.wait(20) == 0 and m.stored() == {CONNECTIONS: 2, IMAGE: 1}
         m.start()
         assert c.reply().body == tree.files["/a.txt"]
 
@@ -325,7 +325,7 @@ def test_strange_descriptors_in_the_store(managed):
         m.terminate()
         r, w = os.pipe()
         os.close(w)
-        m.store += [(CONNECTION, r), (CONNECTION, os.open("/dev/null", os.O_RDONLY)),
+        m.store += [(CONNECTIONS, r), (CONNECTIONS, os.open("/dev/null", os.O_RDONLY)),
                     (IMAGE, os.open("/dev/null", os.O_RDONLY))]
         m.store.sort(key=lambda item: item[1])
         m.start()

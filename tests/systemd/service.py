@@ -46,10 +46,10 @@ def restarted(machine, old):
 
 
 def threads(machine, name):
-    """Those of the service with that name, as numbers out here."""
+    """Those of the service with that name, a pattern, as numbers out here."""
     procs = Path(machine.cgroup, "system.slice", SERVICE, "cgroup.procs").read_text().split()
     tasks = [task for pid in procs for task in Path(f"/proc/{pid}/task").iterdir()]
-    return [int(task.name) for task in tasks if (task / "comm").read_text() == f"{name}\n"]
+    return [int(task.name) for task in tasks if re.fullmatch(name, (task / "comm").read_text().strip())]
 
 
 def config(machine, text):

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: MIT
 """Clients at work while the service is restarted, which they do not notice, and killed, which the library hides."""
+import contextlib
+import re
+import resource
 import threading
 import time
+from socket import MSG_PEEK
 
-import libclient
+import libclient as lib
 import omclient
 import omproto as p
 import pytest
 from machine import wait_until
-from service import SERVICE, SOCKET, is_active, journal, main_pid
+from service import SERVICE, SOCKET, config, dropin, is_active, journal, main_pid
 
 OBJECTS = {"/a": b"an object\n", "/empty": b"", "/page": bytes(range(256)) * 16, "/big": bytes(range(251)) * 4000}
 URIS = list(OBJECTS)
+THOUSANDS = 7000
 
 
 @pytest.fixture
@@ -78,8 +83,29 @@ def one_connection(path, version, mode):
     return work
 
 
+def through_library(path, version, mode, times=None, flags=0):
+    def work(done):
+        with lib.Handle(path, version=version, flags=flags) as om:
+            while True:
+                for uri in URIS:
+                    began = time.monotonic()
+                    got = om.get(uri) if mode == lib.FD else om.read(uri, mode)
+                    if times is not None:
+                        times.append(time.monotonic() - began)
+                    assert got == OBJECTS[uri], uri
+                    more = done()
+                if not more:
+                    return
+
+    return work
+
+
 def restart_among_clients(machine, served, times):
-    kinds = [one_connection(served, version, mode) for version in (1, 3) for mode in (p.FD, p.COPY)] * 2
+    """A ring ends with the daemon that has made it, and the library makes another."""
+    direct = [one_connection(served, version, mode) for version, mode in
+              ((1, p.FD), (1, p.COPY), (1, p.SPLICE), (3, p.FD), (3, p.COPY), (3, p.AUTO))]
+    kinds = direct + [through_library(served, 3, mode, flags=lib.RING) for mode in (lib.FD, lib.AUTO)]
+    before = len(journal(machine))
     with Crowd(len(kinds), lambda i, done: kinds[i](done)) as crowd:
         for _ in range(times):
             crowd.progress()
@@ -87,7 +113,8 @@ def restart_among_clients(machine, served, times):
             machine.run("systemctl", "restart", SERVICE)
             assert main_pid(machine) != pid
         crowd.progress()
-    assert journal(machine).count(f"going on with {len(kinds)} connections") == times
+    went_on = re.findall(r"going on with (\d+) connections", journal(machine)[before:])
+    assert len(went_on) == times and all(int(n) >= len(direct) for n in went_on), went_on
 
 
 def test_restart_is_not_noticed(machine, served):
@@ -99,6 +126,100 @@ def test_many_restarts_are_not_noticed(machine, served):
     restart_among_clients(machine, served, 20)
 
 
+@contextlib.contextmanager
+def many_descriptors(n):
+    """This process may have so many more."""
+    old = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if old[1] != resource.RLIM_INFINITY and old[1] < n + 500:
+        pytest.skip(f"the hard limit of open files is {old[1]}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(old[0], n + 500), old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, old)
+
+
+def test_thousands_of_connections_go_on(machine, objects, socket):
+    """More than the names of one descriptor for each fit into the environment that systemd starts the service with."""
+    (objects / "a").write_bytes(OBJECTS["/a"])
+    config(machine, f"concurrency = {{ max_connections = {THOUSANDS + 100}; }};\n")
+    machine.run("systemctl", "start", SERVICE)
+    with many_descriptors(THOUSANDS), contextlib.ExitStack() as stack:
+        clients = []
+        while len(clients) < THOUSANDS:
+            clients += [stack.enter_context(omclient.V1(str(socket))) for _ in range(50)]  # fewer than can wait
+            assert clients[-1].get("/a", p.COPY).status == p.OK
+        machine.run("systemctl", "restart", SERVICE)
+        assert f"going on with {THOUSANDS} connections" in journal(machine)
+        for c in clients:
+            c.ask("/a", p.COPY)
+        assert all(c.reply().content() == OBJECTS["/a"] for c in clients)
+
+
+def test_what_the_kernel_does_not_take_is_closed(machine, objects, socket):
+    """Descriptors in flight count against the limit of open files: those that clients have not read, and connections."""
+    (objects / "a").write_bytes(OBJECTS["/a"])
+    dropin(machine, SERVICE, "[Service]\nLimitNOFILE=1200\n")
+    machine.run("systemctl", "start", SERVICE)
+    with contextlib.ExitStack() as stack:
+        library = [stack.enter_context(lib.Handle(str(socket))) for _ in range(3)]
+        clients = [stack.enter_context(omclient.V3(str(socket))) for _ in range(590)]
+        for c in clients:
+            c.ask_many(["/a"] * 2)
+        wait_until(lambda: all(c.sock.recv(1, MSG_PEEK) for c in clients))
+        before = len(journal(machine))
+        machine.run("systemctl", "restart", SERVICE)
+        said = journal(machine)[before:]
+        closed, = re.findall(r"(\d+) connections cannot be handed over and are closed: Too many references", said)
+        kept, = re.findall(r"going on with (\d+) connections", said)
+        assert int(kept) > 0 and int(closed) > 0 and int(kept) + int(closed) == 593
+        for c in clients:
+            assert [c.reply().content() for _ in range(2)] == [OBJECTS["/a"]] * 2
+        assert sum(goes_on(c) for c in clients) in range(int(kept) - 3, int(kept) + 1)
+        assert [om.get("/a") for om in library] == [OBJECTS["/a"]] * 3
+
+
+def goes_on(c):
+    """False: it has ended, and not by a reset."""
+    try:
+        c.ask("/a")
+        return c.reply().content() == OBJECTS["/a"]
+    except (omclient.Closed, BrokenPipeError):
+        return False
+
+
+def reload_among_clients(machine, served, times):
+    """Each reload has come about, or failed with the reason in the journal, when systemctl is over."""
+    good = 'exports = ( {{ prefix = "/"; path = "{0}"; }}, {{ prefix = "/{1}/"; path = "{0}"; }} );\n'
+    bad = ["nonsense", "limits = { none = 1; };", 'exports = ( { prefix = "/"; path = "/nowhere/at/all"; } );']
+    pid, before = main_pid(machine), len(journal(machine))
+    kinds = [one_connection(served, version, mode) for version in (1, 3) for mode in (p.FD, p.COPY)] * 2
+    with Crowd(len(kinds), lambda i, done: kinds[i](done)) as crowd, omclient.V3(served) as c:
+        for i in range(times):
+            broken = i % 2
+            config(machine, bad[i // 2 % len(bad)] if broken else good.format("/var/lib/objmapper", f"v{i}"))
+            if i % 10 == 0:
+                crowd.progress(1)
+            done = machine.run("systemctl", "reload", SERVICE, check=False)
+            assert bool(done.returncode) == bool(broken), (i, done)
+            for uri, status in ((f"/v{i & ~1}/a", p.OK), (f"/v{(i & ~1) - 2}/a", p.NOT_FOUND)):
+                r = c.get(uri)
+                r.close()
+                assert r.status == status, (i, uri)
+        crowd.progress()
+    assert main_pid(machine) == pid and is_active(machine)
+    assert journal(machine)[before:].count("not reloaded\n") == times // 2
+
+
+def test_reloads_are_not_noticed(machine, served):
+    reload_among_clients(machine, served, 20)
+
+
+@pytest.mark.long
+def test_1000_reloads_are_not_noticed(machine, served):
+    reload_among_clients(machine, served, 1000)
+
+
 def test_a_stop_ends_connections(machine, served):
     """What is in the store goes with the unit."""
     with omclient.V3(served) as c:
@@ -107,27 +228,12 @@ def test_a_stop_ends_connections(machine, served):
         assert c.eof()
 
 
-def through_library(path, version, mode, times):
-    def work(done):
-        with libclient.Handle(path, version=version) as om:
-            while True:
-                for uri in URIS:
-                    began = time.monotonic()
-                    got = om.get(uri) if mode == p.FD else om.read(uri)
-                    times.append(time.monotonic() - began)
-                    assert got == OBJECTS[uri], uri
-                    more = done()
-                if not more:
-                    return
-
-    return work
-
-
 def kill_among_clients(machine, served, seconds):
     """Seconds that each request took. Bytes of version 1 are left out: what came before a death may be of another object,
     which the library reports."""
     times = []
-    kinds = [through_library(served, *kind, times) for kind in ((1, p.FD), (3, p.FD), (3, p.COPY))] * 2
+    kinds = [through_library(served, *kind, times) for kind in ((1, lib.FD), (3, lib.FD), (3, lib.COPY))] * 2
+    kinds += [through_library(served, 3, mode, times, lib.RING) for mode in (lib.FD, lib.AUTO)]
     with Crowd(len(kinds), lambda i, done: kinds[i](done)) as crowd:
         crowd.progress()
         end = time.monotonic() + seconds

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The service at work: what systemd shows of it, and what it does when something is asked or goes wrong."""
+import contextlib
 import json
 import subprocess
 import sys
@@ -61,6 +62,40 @@ def test_clients_outside_the_group_cannot_connect(machine, objects, socket):
     assert machine.run("objmap", "cat", "/a.txt", user=CLIENT, groups=[group(machine)]).stdout == "an object\n"
 
 
+@pytest.mark.parametrize("who", [["--bounding-set=-dac_override"], ["--bounding-set=-all"]], ids=["partly", "wholly"])
+def test_root_by_number_only_gets_nothing(machine, objects, socket, who):
+    """Neither objects nor names nor control operations."""
+    (objects / "a.txt").write_text("an object\n")
+    start(machine)
+    for command in (["cat", "/a.txt"], ["stat", "/a.txt"], ["stats"], ["reload"], ["drain"]):
+        done = machine.run("setpriv", *who, "objmap", *command, check=False)
+        assert done.returncode != 0 and "denied" in done.stderr and not done.stdout, done
+    assert machine.run("objmap", "cat", "/a.txt").stdout == "an object\n"
+    assert machine.run("objmap", "stats").stdout
+
+
+def test_root_of_a_user_namespace_gets_nothing(machine, objects, socket):
+    (objects / "a.txt").write_text("an object\n")
+    start(machine)
+    for command in (["cat", "/a.txt"], ["stat", "/a.txt"], ["stats"], ["reload"], ["drain"]):
+        done = machine.run("unshare", "--user", "--map-root-user", "objmap", *command, check=False)
+        assert done.returncode != 0 and "denied" in done.stderr and not done.stdout, done
+    assert is_active(machine)
+
+
+def test_root_of_a_container_is_no_administrator(machine, objects, socket):
+    """With the capabilities that containers have, he gets objects like every user who may connect."""
+    (objects / "a.txt").write_text("an object\n")
+    start(machine)
+    who = ["setpriv", "--bounding-set=-sys_admin"]
+    assert machine.run(*who, "objmap", "cat", "/a.txt").stdout == "an object\n"
+    for command in ("stats", "reload", "drain"):
+        done = machine.run(*who, "objmap", command, check=False)
+        assert done.returncode != 0 and "denied" in done.stderr and not done.stdout, done
+        assert machine.run("objmap", "stats").stdout
+    assert is_active(machine)
+
+
 def test_the_daemon_knows_who_asks(machine, objects, socket):
     (objects / "a.txt").write_text("an object\n")
     config(machine, f'exports = ( {{ prefix = "/"; path = "/var/lib/objmapper"; allow_uids = [ {CLIENT} ]; }} );\n')
@@ -113,6 +148,28 @@ def test_clients_of_a_restart_wait(machine, objects, socket):
     assert restarted(machine, pid)
 
 
+def test_a_drained_service_waits_for_the_next_client(machine, objects, socket):
+    (objects / "a.txt").write_text("an object\n")
+    pid = start(machine)
+    machine.run("objmap", "drain")
+    wait_until(lambda: show(machine, "ActiveState") == "inactive", message=lambda: journal(machine))
+    assert (show(machine, "Result"), show(machine, "NRestarts"), is_active(machine, SOCKET)) == ("success", "0", True)
+    assert machine.run("objmap", "cat", "/a.txt").stdout == "an object\n"
+    assert main_pid(machine) not in (0, pid)
+
+
+def test_a_drained_service_whose_socket_is_stopped_stays_down(machine, objects, socket):
+    """What the manual says."""
+    start(machine)
+    with omclient.V3(str(socket)) as c:
+        c.ping()
+        machine.run("systemctl", "stop", SOCKET, SERVICE)
+        assert c.eof()
+    assert not is_active(machine) and not is_active(machine, SOCKET)
+    done = machine.run("objmap", "--timeout", "100ms", "ping", "-c", "1", check=False)
+    assert done.returncode != 0 and not is_active(machine)
+
+
 def test_a_long_stop_is_no_failure(machine, objects, socket):
     """The watchdog does not bark while the daemon lets a client finish."""
     (objects / "big").write_bytes(bytes(8 << 20))
@@ -157,20 +214,31 @@ def test_watchdog_is_fed_and_idle_threads_sleep(machine, socket):
     assert main_pid(machine) == pid
 
 
-@pytest.mark.parametrize("name", ["objm-worker", "objm-accept"])
-def test_a_thread_that_hangs_is_noticed(machine, objects, socket, name):
+@contextlib.contextmanager
+def frozen(tids):
+    """Threads that do not run until their process has ended."""
+    with contextlib.ExitStack() as stack:
+        for tid in tids:
+            tracer = stack.enter_context(subprocess.Popen([sys.executable, HERE / "freeze.py", str(tid)], text=True,
+                                                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE))
+            stack.callback(tracer.kill)
+            assert tracer.stdout.readline() == "frozen\n"
+        yield
+
+
+@pytest.mark.parametrize("name, how_many", [("objm-worker", 1), ("objm-accept", 1), ("objm-pool-[0-9]+", None)],
+                         ids=["worker", "accept", "pool"])
+def test_a_thread_that_hangs_is_noticed(machine, objects, socket, name, how_many):
+    """Of the pool all have to hang: as long as one goes on, so does the service."""
     (objects / "a.txt").write_text("an object\n")
+    (objects / "big").write_bytes(bytes(8 << 20))
     pid = start(machine, watchdog="2s")
     before = journal(machine).count("Watchdog timeout")
-    frozen = subprocess.Popen([sys.executable, HERE / "freeze.py", str(threads(machine, name)[0])],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-    try:
-        assert frozen.stdout.readline() == "frozen\n"
-        assert restarted(machine, pid) != pid
-        assert frozen.wait(60) == 0
-    finally:
-        frozen.kill()
-        frozen.communicate()
+    with omclient.V3(str(socket)) as c:
+        c.ping()
+        with frozen(threads(machine, name)[:how_many]):
+            c.ask("/big", mode=omclient.p.COPY)
+            assert restarted(machine, pid) != pid
     assert journal(machine).count("Watchdog timeout") == before + 1
     assert machine.run("objmap", "cat", "/a.txt").stdout == "an object\n"
 

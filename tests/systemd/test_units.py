@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The units as they are installed."""
 import pytest
-from service import SERVICE, SOCKET, is_active, journal, main_pid, restarted, show
+from service import SERVICE, SOCKET, config, dropin, is_active, journal, main_pid, restarted, show
 
 UNITS = "/usr/lib/systemd/system"
 EXAMPLES = "/usr/share/doc/objmapperd/examples"
@@ -22,6 +22,31 @@ def test_exposure(machine, tmp_path, example, exposure):
     analyze = ["systemd-analyze", "security", "--no-pager", "--offline=yes", f"/tmp/{SERVICE}"]
     assert "Overall exposure level" in machine.run(*analyze, f"--threshold={exposure}").stdout
     assert machine.run(*analyze, "--threshold=1", check=False).returncode != 0
+
+
+def example(machine, name):
+    dropin(machine, SERVICE, machine.path(f"{EXAMPLES}/{name}.conf").read_text())
+
+
+def test_home_by_the_example(machine, objects, socket):
+    home = machine.path("/home/somebody")
+    home.mkdir(mode=0o755, exist_ok=True)
+    (home / "a.txt").write_text("at home\n")
+    config(machine, 'exports = ( { prefix = "/"; path = "/home/somebody"; } );\n')
+    assert machine.run("systemctl", "start", SERVICE, check=False).returncode != 0
+    example(machine, "home")
+    machine.run("systemctl", "restart", SERVICE)
+    assert machine.run("objmap", "cat", "/a.txt").stdout == "at home\n"
+
+
+def test_network_by_the_example(machine, objects, socket):
+    """Without it the daemon can have no address of its own."""
+    scrape = ["python3", "-c", "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9180/metrics').status)"]
+    config(machine, 'metrics = { http = "127.0.0.1:9180"; };\n')
+    assert machine.run("systemctl", "start", SERVICE, check=False).returncode != 0
+    example(machine, "network")
+    machine.run("systemctl", "restart", SERVICE)
+    assert machine.run(*scrape).stdout == "200\n"
 
 
 def test_preset_enables_the_socket_alone(machine):
