@@ -113,9 +113,14 @@ uint32_t objm_ring_server_publish(struct objm_ring_server *s)
         return asleep & OBJM_RING_ASLEEP_MASK;
 }
 
-void objm_ring_server_wake(const struct objm_ring_server *s)
+/*
+ * Who has said that it sleeps may not do so yet, and a futex does not remember: when what it was to be woken for had
+ * been taken before, head does not keep it awake either, and it needs to be woken again.
+ */
+void objm_ring_server_wake(struct objm_ring_server *s)
 {
-        (void)syscall(SYS_futex, &s->replies.at.head->value, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+        if (syscall(SYS_futex, &s->replies.at.head->value, FUTEX_WAKE, INT_MAX, NULL, NULL, 0) < 1)
+                s->rung = OBJM_RING_AWAKE;
 }
 
 int objm_ring_server_sleep(struct objm_ring_server *s)

@@ -72,8 +72,8 @@ void objm_ring_server_rewind(struct objm_ring_server *s, const struct objm_ring_
  */
 uint32_t objm_ring_server_publish(struct objm_ring_server *s) objm_must_check;
 
-/* Wakes a client that waits by futex. */
-void objm_ring_server_wake(const struct objm_ring_server *s);
+/* Wakes a client that waits by futex. Where none does yet, the next publish() will ask for it again. */
+void objm_ring_server_wake(struct objm_ring_server *s);
 
 /* Says that the server sleeps. 0: there is nothing, and the doorbell will be rung; else what readable() says. */
 int objm_ring_server_sleep(struct objm_ring_server *s) objm_must_check;

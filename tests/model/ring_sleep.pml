@@ -11,11 +11,20 @@
  * before its contents fails an assertion. WITHOUT=1 and 2 leave out the consumer's and the producer's fence as
  * OBJM_RING_WITHOUT_FENCE does, 3 makes the store of head a plain one, 4 rings only when the flag was seen before
  * publishing, 5 goes to sleep without the second look: each of these must fail.
+ *
+ * The consumer of replies, as in lib/transport, counts in the flag how often it has gone to sleep, and the producer
+ * wakes it once for each value (objm_ring_server_publish). KIND=1: by a message on a socket, which lasts. KIND=2: by a
+ * futex on head, which does not: the kernel compares, and puts to sleep, in one step; a wake-up that comes before is
+ * lost, and does not count. WITHOUT=6 leaves the count out, 7 the comparison, 8 has a wake-up count that woke nobody.
  */
 #ifndef WITHOUT
 #define WITHOUT 0
 #endif
+#ifndef KIND
+#define KIND 0
+#endif
 
+#define COUNTS  16      /* more than the sleeps of a run; in C it is 2^30 */
 #define SIZE    2       /* places */
 #define INDEX   4       /* where indices begin again at 0; in C it is 2^32 */
 #define ENTRIES 6       /* to send, so that indices begin again */
@@ -31,6 +40,15 @@
 byte memory[WORDS];
 chan buffer[WORDS] = [2] of { byte };
 byte bell = 0;
+bit blocked = 0;        /* in the kernel */
+
+#if KIND == 2
+#define RING(flag) if :: flag != rung -> atomic { rung = (blocked || WITHOUT == 8 -> flag : 0); blocked = 0 } :: else fi
+#elif KIND == 1
+#define RING(flag) if :: flag != rung -> rung = flag; bell = 1 :: else fi
+#else
+#define RING(flag) bell = 1
+#endif
 
 #define STORE(word, value) buffer[word]!value
 #define PRODUCER_STORES_DONE (empty(buffer[HEAD]) && empty(buffer[PLACE]) && empty(buffer[PLACE + 1]))
@@ -51,8 +69,7 @@ end:    do
 
 active proctype producer()
 {
-        byte sent = 0, next = 0, tail = 0;
-        bit flag;
+        byte sent = 0, next = 0, tail = 0, flag = 0, rung = 0;
 
         do
         :: sent == ENTRIES -> break
@@ -85,7 +102,7 @@ active proctype producer()
                 flag = memory[ASLEEP];
 #endif
                 if
-                :: flag -> bell = 1
+                :: flag -> RING(flag)
                 :: else
                 fi
         od
@@ -93,7 +110,7 @@ active proctype producer()
 
 active proctype consumer()
 {
-        byte got = 0, next = 0, head = 0;
+        byte got = 0, next = 0, head = 0, sleeps = 0;
 
         do
         :: got == ENTRIES -> break
@@ -113,7 +130,8 @@ active proctype consumer()
                 :: head == next ->                              /* looks again, or */
                         skip
                 :: head == next ->                              /* objm_ring_sleep */
-                        STORE(ASLEEP, 1);
+                        sleeps = (KIND && WITHOUT != 6 -> sleeps % COUNTS + 1 : 1);
+                        STORE(ASLEEP, sleeps);
 #if WITHOUT != 1
                         CONSUMER_STORES_DONE;
 #endif
@@ -121,7 +139,13 @@ active proctype consumer()
                         head = memory[HEAD];
 #endif
                         if
+#if KIND == 2
+                        :: head == next ->
+                                atomic { blocked = (WITHOUT == 7 || memory[HEAD] == head -> 1 : 0) };
+                                blocked == 0
+#else
                         :: head == next -> bell == 1; bell = 0  /* sleeps until it is rung */
+#endif
                         :: else
                         fi;
                         STORE(ASLEEP, 0)                        /* objm_ring_awake */

@@ -301,6 +301,29 @@ static void waiting_ends_with_a_reply(void **state)
         pair_deinit(&p);
 }
 
+/*
+ * The server, when it looks late, sees the sleep after the one that its reply has ended; the client is about to wait,
+ * but does not yet. The flag is stored before its time here.
+ */
+static void a_wake_up_that_reached_nobody_is_repeated(void **state)
+{
+        struct objm_ring_reply r;
+        struct pair p;
+
+        pair_init(&p);
+        answer(&p, 1);
+        atomic_store(&p.c.replies.at.asleep->value, (p.c.arms + OBJM_RING_ASLEEP_STEP) | OBJM_RING_ASLEEP);
+        assert_int_equal(objm_ring_server_publish(&p.s), OBJM_RING_ASLEEP);
+        objm_ring_server_wake(&p.s);
+        assert_int_equal(objm_ring_client_readable(&p.c), 1);
+        objm_ring_client_take(&p.c, &r);
+        objm_ring_client_release(&p.c);
+        assert_int_equal(objm_ring_client_arm(&p.c, OBJM_RING_ASLEEP), 0);
+        answer(&p, 2);
+        assert_int_equal(objm_ring_server_publish(&p.s), OBJM_RING_ASLEEP);
+        pair_deinit(&p);
+}
+
 static void an_ended_ring_takes_no_more(void **state)
 {
         struct pair p;
@@ -399,6 +422,7 @@ int main(void)
                 cmocka_unit_test(rewinding_takes_everything_back),
                 cmocka_unit_test(sleepers_are_woken_once),
                 cmocka_unit_test(waiting_ends_with_a_reply),
+                cmocka_unit_test(a_wake_up_that_reached_nobody_is_repeated),
                 cmocka_unit_test(an_ended_ring_takes_no_more),
                 cmocka_unit_test(impossible_indices_are_errors),
                 cmocka_unit_test(uris_outside_the_arena_are_seen),
