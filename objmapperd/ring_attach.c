@@ -59,6 +59,16 @@ static void refuse(struct attach *a, int error)
         connection_on_reply(a->c, &r);
 }
 
+/* The kernel takes none of its descriptors at present: the ring goes, the connection goes on. */
+static void take_back(struct attach *a)
+{
+        struct reply r = request_refuse(&a->rq, OBJM_STATUS_UNAVAILABLE, "too many descriptors in flight");
+
+        ring_close(a->ring);
+        server_refs_are_scarce(a->c->worker->server);
+        connection_on_reply(a->c, &r);
+}
+
 static void grant(struct attach *a)
 {
         struct connection *c = a->c;
@@ -71,11 +81,15 @@ static void grant(struct attach *a)
                 [OBJM_RING_FD_DOORBELL] = a->ring->doorbell.fd,
         };
         size_t len = objm_v3_response_encode(buf, sizeof(buf), &rs);
+        int r;
 
         objm_ring_grant_encode(buf + len, &a->geometry);
-        if (exchange_send_fds(c, buf, sizeof(buf), fds, OBJM_RING_FDS) == 0)
+        r = exchange_send_fds(c, buf, sizeof(buf), fds, OBJM_RING_FDS);
+        if (r == 0)
                 exchange_count_now(c, &(struct metrics_record){.mode = METRICS_ATTACH,
                                                                .fallback = METRICS_N_FALLBACKS}, c->received);
+        else if (r == -ETOOMANYREFS)
+                take_back(a);
         else
                 connection_close(c);
         objm_fd_close(a->fds[0]);
