@@ -85,7 +85,6 @@ def test_ten_thousand_rounds(start, tree, attack):
     took.sort()
     print(f"{attack}: {len(took)} calls, p50 {took[len(took) // 2] * 1e3:.2f} ms, p99 {took[len(took) * 99 // 100] * 1e3:.2f}, "
           f"longest {took[-1] * 1e3:.1f}, of which unexplained at most {max(unexplained) * 1e3:.1f}")
-    assert INSTRUMENTED or took[len(took) * 99 // 100] < STALL
     assert INSTRUMENTED or max(unexplained) < STALL
 
 

@@ -13,10 +13,11 @@
  *      doorbell   makes the eventfd block, fills it, empties it, rings without a reason
  *      stop       is stopped in the middle of it (and killed some time later)
  *      kill       is killed at any time
- *      step       is killed after the 1st, 2nd, 3rd... instruction of putting, publishing and ringing
+ *      step       is killed between any two instructions of putting, publishing and ringing; what was published is
+ *                 answered then, and nothing else
  *
  * Prints how many rounds the server ended by closing. Exit status 0 when all were done: what the server makes of it is
- * for the caller to see.
+ * for the caller to see, but for "step".
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -50,7 +51,7 @@ struct ring {
 
 static const char *path, *uri;
 static unsigned seed;
-static unsigned ended;
+static unsigned ended, instructions;
 
 static void die(const char *what)
 {
@@ -321,8 +322,8 @@ static void trace_me(struct ring *r)
         raise(SIGSTOP);
 }
 
-/* A child that has attached a ring and then does what @act does. */
-static pid_t start_child(void (*act)(struct ring *))
+/* A child that does what @act does, with a ring of its own or with @shared. */
+static pid_t start_child(void (*act)(struct ring *), struct ring *shared)
 {
         pid_t parent = getpid(), pid = fork();
         struct ring r;
@@ -334,8 +335,9 @@ static pid_t start_child(void (*act)(struct ring *))
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent)
                 _exit(1);
-        attach(&r);
-        act(&r);
+        if (!shared)
+                attach(&r);
+        act(shared ? shared : &r);
         _exit(0);
 }
 
@@ -357,13 +359,14 @@ static void pause_us(unsigned us)
 
 static void round_of_kill(void)
 {
-        pid_t pid = start_child(busy_client);
+        pid_t pid = start_child(busy_client, NULL);
 
         pause_us(any() % 3000);
         end_child(pid);
 }
 
 #define STOPPED 16
+#define STRIDE  7
 
 static pid_t stopped[STOPPED];
 
@@ -373,7 +376,7 @@ static void round_of_stop(void)
 
         if (*slot)
                 end_child(*slot);
-        *slot = start_child(busy_client);
+        *slot = start_child(busy_client, NULL);
         pause_us(any() % 3000);
         kill(*slot, SIGSTOP);
 }
@@ -394,13 +397,60 @@ static bool step(pid_t pid, unsigned steps)
         return false;
 }
 
+/* Waits for the @n-th reply. */
+static const uint8_t *reply(struct ring *r, uint32_t n)
+{
+        const _Atomic uint32_t *head = (const _Atomic uint32_t *)(const void *)(r->replies + HEAD);
+
+        for (unsigned i = 0; atomic_load(head) <= n; i++) {
+                if (i == 500000) {
+                        fprintf(stderr, "no reply %u\n", n);
+                        exit(1);
+                }
+                pause_us(100);
+        }
+        return r->replies + ENTRIES + ENTRY * n;
+}
+
+/* After the end of a client that may have published one STAT: that one is answered, and then a PING. */
+static void check_all_or_nothing(struct ring *r, unsigned steps)
+{
+        uint32_t published = atomic_load(word(r, HEAD)), id;
+
+        r->next = published;
+        put(r, PING, 0);
+        publish(r);
+        for (uint32_t i = 0; i <= published; i++) {
+                const uint8_t *e = reply(r, i);
+
+                memcpy(&id, e + 4, sizeof(id));
+                if (e[0] || e[1] != (i < published ? STAT : PING) || id != i) {
+                        fprintf(stderr, "after %u instructions: status %u, operation %u, id %u\n", steps, e[0], e[1],
+                                id);
+                        exit(1);
+                }
+        }
+}
+
+/* Every 7th instruction, then those behind them, and so on. */
 static void round_of_step(void)
 {
-        static unsigned steps;
-        pid_t pid = start_child(trace_me);
+        static unsigned steps, first;
+        struct ring r;
+        pid_t pid;
+        bool done;
 
-        steps = step(pid, steps) ? 0 : steps + 1;
+        attach(&r);
+        pid = start_child(trace_me, &r);
+        done = step(pid, steps);
         end_child(pid);
+        check_all_or_nothing(&r, steps);
+        detach(&r);
+        if (done) {
+                instructions = steps;
+                first = (first + 1) % STRIDE;
+        }
+        steps = done ? first : steps + STRIDE;
 }
 
 /* ---- ---- */
@@ -446,7 +496,8 @@ int main(int argc, char **argv)
                 if (strcmp(attacks[i].name, argv[3]))
                         continue;
                 run(&attacks[i], strtoul(argv[4], NULL, 10));
-                printf("%u ended by the server\n", ended);
+                printf("%u ended by the server", ended);
+                printf(instructions ? ", about %u instructions\n" : "\n", instructions);
                 return 0;
         }
         fprintf(stderr, "ring_zoo: no attack %s\n", argv[3]);
