@@ -17,7 +17,7 @@ import pytest
 from daemon import INSTRUMENTED, PATIENCE, wait_until
 from faults import Fault
 from omclient import V1, Closed, as_bytes
-from test_bodies import body_under_way, check, connect, large, sized, way  # noqa: F401 (fixtures)
+from test_bodies import BYTES, body_under_way, check, connect, large, sized, way  # noqa: F401 (fixtures)
 from test_fault import faulty_daemon, reload
 from test_regressions import NO_INDEX, hung_lookup, threads_named
 
@@ -441,9 +441,9 @@ def fill_with_requests(c, mode, uri):
             c.sock.send(request * 50)
 
 
-def pipelining(daemon, stack, version):
+def pipelining(daemon, stack):
     """Clients that have asked for more than they will get, of objects of each way that there is to send them."""
-    for mode in (p.COPY, p.SPLICE):
+    for version, mode in BYTES:
         for uri in ("/s4096", "/s65536", "/large"):
             c = stack.enter_context(connect(daemon, version))
             fill_with_requests(c, mode, uri)
@@ -451,23 +451,21 @@ def pipelining(daemon, stack, version):
 
 
 @pytest.mark.timing
-@pytest.mark.parametrize("version", [1, 3])
-def test_pipelining_client_that_is_slow_but_not_too_slow_was_cut_off(start, large, version):
+def test_pipelining_client_that_is_slow_but_not_too_slow_was_cut_off(start, large):
     """Four times the least rate, which is less than it takes for the socket to say within a second that it has room."""
     daemon = start({"/": large.path}, config='timeouts = { request = "1s"; };\n')
     with contextlib.ExitStack() as stack:
-        paces = [Pace(c, 256 << 10) for c in pipelining(daemon, stack, version)]
+        paces = [Pace(c, 256 << 10) for c in pipelining(daemon, stack)]
         end = time.monotonic() + 2.5
         while time.monotonic() < end:
             assert all([pace.keep() for pace in paces])
             time.sleep(0.01)
 
 
-@pytest.mark.parametrize("version", [1, 3])
-def test_pipelining_client_that_is_too_slow_ends(start, large, version):
+def test_pipelining_client_that_is_too_slow_ends(start, large):
     daemon = start({"/": large.path}, config='timeouts = { request = "1s"; };\n')
     with contextlib.ExitStack() as stack:
-        paces = [Pace(c, 16 << 10) for c in pipelining(daemon, stack, version)]
+        paces = [Pace(c, 16 << 10) for c in pipelining(daemon, stack)]
         wait_until(lambda: not any([pace.keep() for pace in paces]))
     daemon.at_rest()
 

@@ -2,15 +2,16 @@
 """Byte for byte: every size by copy, splice and auto, over Unix and TCP, whole and in ranges, one by one and a hundred
 at once. (Each size by itself, in both versions and all models, is in test_bodies and test_tcp.)"""
 import contextlib
+import itertools
 import os
 
 import omproto as p
 import pytest
-from test_bodies import ALL, compare, connect, ids
+from test_bodies import ALL, compare, connect
 
 SIZES = (0, 1, 4095, 4096, 65537, 1 << 20)
 LARGE, HUGE = 100 << 20, (5 << 30) + 4097
-MODES = {"copy": p.COPY, "splice": p.SPLICE, "auto": p.AUTO}
+MODES = (p.COPY, p.SPLICE, p.AUTO)
 
 
 @pytest.fixture(params=["unix", "tcp"])
@@ -23,11 +24,6 @@ def daemon(request, start, workdir):
     daemon = start({"/": path}, tcp="127.0.0.1" if request.param == "tcp" else None)
     daemon.path = path
     return daemon
-
-
-@pytest.fixture(params=MODES.values(), ids=MODES)
-def mode(request):
-    return request.param
 
 
 def sparse(path, size, places):
@@ -72,25 +68,25 @@ def check_from(c, r, path, wanted):
             compare(c, n, file, at)
 
 
-def test_ranges_of_every_size(daemon, mode):
+def test_ranges_of_every_size(daemon):
     with connect(daemon, 3) as c:
-        for size in SIZES:
+        for mode, size in itertools.product(MODES, SIZES):
             for wanted in (None, *ranges(size, (0, 1, 4096, 65537))):
                 ask(c, f"/{size}", mode, wanted)
                 check(c, daemon.path / str(size), wanted)
 
 
-def test_ranges_of_a_large_one(daemon, mode):
+def test_ranges_of_a_large_one(daemon):
     sparse(daemon.path / "large", LARGE, [LARGE // 2])
     with connect(daemon, 3, chunk=1 << 20) as c:
-        for wanted in (None, *ranges(LARGE, (1, 65537)), (LARGE // 2, 0)):
+        for mode, wanted in itertools.product(MODES, (None, *ranges(LARGE, (1, 65537)), (LARGE // 2, 0))):
             ask(c, "/large", mode, wanted)
             check(c, daemon.path / "large", wanted)
 
 
 def test_a_hundred_at_once_in_ranges_and_whole(daemon):
     """All sizes and modes beside each other, each client asks twice."""
-    every = [(size, mode, wanted) for size in SIZES for mode in MODES.values()
+    every = [(size, mode, wanted) for size in SIZES for mode in MODES
              for wanted in (None, *ranges(size, (0, 65537)))]
     asked = [every[i * len(every) // 200] for i in range(200)]
     with contextlib.ExitStack() as stack:
@@ -110,19 +106,18 @@ def check_pair(c, path, pair):
         check_from(c, r, path / str(size), wanted)
 
 
-@pytest.mark.parametrize("way", ALL, ids=ids(ALL))
-def test_a_hundred_large_ones_at_once(daemon, way):
-    """A megabyte each: what the pool and the escorts share out."""
-    version, mode = way
+def test_a_hundred_large_ones_at_once(daemon):
+    """A megabyte each, in every way: what the pool and the escorts share out."""
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(connect(daemon, version)) for _ in range(100)]
-        for c in clients:
+        clients = [stack.enter_context(connect(daemon, version)) for version, _ in ALL for _ in range(20)]
+        for c, (_, mode) in zip(clients, [way for way in ALL for _ in range(20)]):
             c.ask("/1048576", mode)
         for c in reversed(clients):
             check(c, daemon.path / "1048576", None)
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("mode", MODES, ids=["copy", "splice", "auto"])
 def test_five_gigabytes_whole_and_in_ranges(daemon, mode):
     edges = [(1 << 31), (1 << 32), HUGE // 2]
     sparse(daemon.path / "huge", HUGE, edges)

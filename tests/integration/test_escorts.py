@@ -205,6 +205,7 @@ def crowd(daemon, way, workdir):
 
 
 @pytest.mark.skipif(INSTRUMENTED, reason="under a sanitizer few clients are fast enough to get one")
+@pytest.mark.parametrize("way", WAYS[:1], ids=ids(WAYS[:1]), indirect=True)
 def test_escorts_that_hang_at_a_disk_leave_the_others_to_the_pool(start, sized, way, workdir):
     """All of them, each in the call that reads its file."""
     daemon = start({"/": sized.path})

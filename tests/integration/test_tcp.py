@@ -24,7 +24,6 @@ from test_bodies import (  # noqa: F401 (fixtures, and tests that run again)
 from test_bodies_hostile import (  # noqa: F401
     BAD, OBJECTS, PATIENT, Tricklers, ask_and_stop, ended, get_copy, get_fd, marked, often, rate,
     test_four_hundred_of_each_are_gone_by_their_deadline, test_overwritten_on_the_way,
-    test_pipelining_client_that_is_slow_but_not_too_slow_was_cut_off, test_pipelining_client_that_is_too_slow_ends,
     test_reload_with_a_body_under_way,
     test_replaced_or_removed_on_the_way, test_small_bodies_for_a_client_that_does_not_read,
     test_stalled_and_trickling_clients_end, test_stalled_clients_cost_no_cpu,
