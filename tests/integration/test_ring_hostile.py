@@ -26,8 +26,8 @@ def zoo(daemon, attack, rounds, seed=1):
 
 
 class Waits:
-    """What kept a call waiting that is not the daemon's doing, in ns: its worker, or this thread, was ready to run and
-    another had the CPU; or the host had it."""
+    """What kept a call waiting that is not the daemon's doing: its worker, or this thread, was ready to run and another had
+    the CPU; or the host had it, which is counted in ticks."""
 
     def __init__(self, daemon):
         workers = [t for t in (daemon.proc_dir / "task").iterdir() if (t / "comm").read_text().strip() == "objm-worker"]
@@ -42,8 +42,14 @@ class Waits:
             f.close()
 
     def so_far(self):
-        ready = sum(int(os.pread(f.fileno(), 100, 0).split()[1]) for f in self.ready)
-        return ready + int(os.pread(self.host.fileno(), 200, 0).split()[8]) * 10**9 // os.sysconf("SC_CLK_TCK")
+        """(ns, ticks of the host)"""
+        return (sum(int(os.pread(f.fileno(), 100, 0).split()[1]) for f in self.ready),
+                int(os.pread(self.host.fileno(), 200, 0).split()[8]))
+
+    def since(self, before):
+        """In ns. Of the host's time up to one tick does not show yet, if there was any."""
+        ns, ticks = (now - then for now, then in zip(self.so_far(), before))
+        return ns + (ticks + 1 if ticks else 0) * 10**9 // os.sysconf("SC_CLK_TCK")
 
 
 def serve_beside(daemon, tree, process, seconds):
@@ -57,7 +63,7 @@ def serve_beside(daemon, tree, process, seconds):
             r = c.call(p.GET, "/sub/b.bin", p.INLINE)
             ns = time.perf_counter_ns() - began
             took.append(ns / 1e9)
-            unexplained.append((ns - (waits.so_far() - before)) / 1e9)
+            unexplained.append((ns - waits.since(before)) / 1e9)
             assert (r.status, r.body) == (p.OK, tree.files["/sub/b.bin"])
             assert s.get("/a.txt").content() == b"hello\n"
     assert process.wait() == 0
