@@ -88,8 +88,9 @@ $(B)/bench/ping_zmq: LDLIBS = $(shell pkg-config --libs libzmq 2>/dev/null)
 
 all: $(B)/objmapperd $(B)/objmap $(B)/libobjmapper.so.$(SOVERSION) $(B)/libobjmapper.a
 
-# Built from every layer and objmapperd/ without main(): what unit tests and fuzz targets link.
-$(B)/libtest.a: $(LIB_OBJS) $(filter-out %/main.o,$(DAEMON_OBJS)) $(call objs,lib/client/*.c)
+# Built from every layer, objmapperd/ without main() and the parts of objmap that only reckon: what unit tests and fuzz
+# targets link.
+$(B)/libtest.a: $(LIB_OBJS) $(filter-out %/main.o,$(DAEMON_OBJS)) $(call objs,lib/client/*.c objmap/interval.c objmap/samples.c)
 	@rm -f $@
 	$(AR) qcs $@ $^
 

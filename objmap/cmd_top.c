@@ -74,6 +74,8 @@ static int report(struct top *t)
                 fprintf(stderr, "objmap: top: the answer makes no sense\n");
                 return CLI_FAILED;
         }
+        if (samples_get(&now, "uptime_seconds", NULL) < samples_get(&t->before, "uptime_seconds", NULL))
+                samples_free(&t->before); /* of a daemon that is gone */
         print(t, &now, now_ns);
         samples_free(&t->before);
         t->before = now;

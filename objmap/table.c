@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "objmap/table.h"
 
+#include "objmap/interval.h"
+
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define LABELS_MAX 96
 
-static const char *const quantiles[] = {"0.5", "0.99", "0.999"};
+static const double quantiles[] = {0.5, 0.99, 0.999};
 
 struct row {
         char transport[16], mode[16];
@@ -42,7 +45,9 @@ static struct totals totals_of(const struct samples *s, const char *labels)
 
 static void print_time(double seconds)
 {
-        if (seconds < 1e-3)
+        if (isnan(seconds))
+                printf(" %10s", "-");
+        else if (seconds < 1e-3)
                 printf(" %8.1fus", seconds * 1e6);
         else if (seconds < 1)
                 printf(" %8.1fms", seconds * 1e3);
@@ -50,9 +55,20 @@ static void print_time(double seconds)
                 printf(" %9.2fs", seconds);
 }
 
+/* Those of an interval the daemon does not know, and those since its start it knows more exactly than by buckets. */
+static double quantile(const struct samples *now, const struct samples *before, const char *labels, double q)
+{
+        char full[LABELS_MAX + 32];
+
+        if (before)
+                return interval_quantile(now, before, "request_duration_seconds", labels, q);
+        snprintf(full, sizeof(full), "%s,quantile=\"%g\"", labels, q);
+        return samples_get(now, "request_quantile_seconds", full);
+}
+
 static void print_row(const struct row *r, const struct samples *now, const struct samples *before, double seconds)
 {
-        char labels[LABELS_MAX], quantile[LABELS_MAX + 32];
+        char labels[LABELS_MAX];
         struct totals t, was = {.requests = 0};
 
         class_labels(r, labels);
@@ -61,10 +77,8 @@ static void print_row(const struct row *r, const struct samples *now, const stru
                 was = totals_of(before, labels);
         printf("%-9s %-8s %12.0f %10.0f %15.0f", r->transport, r->mode, (t.requests - was.requests) / seconds,
                (t.errors - was.errors) / seconds, (t.bytes - was.bytes) / seconds);
-        for (size_t i = 0; i < sizeof(quantiles) / sizeof(quantiles[0]); i++) {
-                snprintf(quantile, sizeof(quantile), "%s,quantile=\"%s\"", labels, quantiles[i]);
-                print_time(samples_get(now, "request_quantile_seconds", quantile));
-        }
+        for (size_t i = 0; i < sizeof(quantiles) / sizeof(quantiles[0]); i++)
+                print_time(quantile(now, before, labels, quantiles[i]));
         putchar('\n');
 }
 

@@ -7,8 +7,8 @@
 #include "objmap/samples.h"
 
 /*
- * A line for each transport and mode: requests, errors and bytes, a second when @before is given (@seconds earlier),
- * else since the start; and the quantiles of the time that they took.
+ * A line for each transport and mode: requests, errors and bytes, and the quantiles of the time that they took. Of what
+ * has been since @before, @seconds earlier, and then a second; NULL: since the start.
  */
 void table_requests(const struct samples *now, const struct samples *before, double seconds);
 

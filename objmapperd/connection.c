@@ -5,6 +5,7 @@
 #include "objmapperd/exchange.h"
 #include "objmapperd/handover.h"
 #include "objmapperd/handover_image.h"
+#include "objmapperd/log_refused.h"
 #include "objmapperd/quarantine.h"
 #include "objmapperd/ring.h"
 #include "objmapperd/transfer.h"
@@ -105,7 +106,10 @@ static bool over_budget(struct connection *c)
                 return false;
         server_count_queued_fds(c->worker->server, (long)fds - (long)c->queued_fds);
         c->queued_fds = (uint16_t)fds;
-        return more && server_queued_fds_over(c->worker->server);
+        if (!more || !server_queued_fds_over(c->worker->server))
+                return false;
+        log_refused(LOG_REFUSED_SLOW, c->peer.uid, "cut off: leaves a descriptor unread while too many wait");
+        return true;
 }
 
 /* What the client did not take is not the kernel's to keep; what it was sent it gets. */
@@ -413,6 +417,20 @@ static bool reads_on(struct connection *c)
         return was >= unread + transfer_least(c->worker->snapshot->config->request_ns);
 }
 
+/* An idle client is not refused anything. */
+static void log_expired(const struct connection *c)
+{
+        static const char *const why[WORKER_WAIT_MAX] = {
+                [WORKER_WAIT_REST] = "did not send the rest of a request in time",
+                [WORKER_WAIT_PEER] = "did not read its replies in time",
+                [WORKER_WAIT_BODY] = "takes a body too slowly",
+        };
+        const char *text = why[atomic_load_explicit(&c->wait, memory_order_relaxed)];
+
+        if (text)
+                log_refused(LOG_REFUSED_SLOW, c->peer.uid, "cut off: %s", text);
+}
+
 void connection_expire(struct connection *c)
 {
         struct worker *w = c->worker;
@@ -422,8 +440,10 @@ void connection_expire(struct connection *c)
                 objm_list_move_tail(&w->waiting[WORKER_WAIT_PEER], &c->link);
                 return;
         }
-        if (!c->lent || (!c->doomed && transfer_is_slow(c, w->snapshot->config->request_ns)))
+        if (!c->lent || (!c->doomed && transfer_is_slow(c, w->snapshot->config->request_ns))) {
+                log_expired(c);
                 connection_close(c);
+        }
         if (c->lent) {
                 c->since = w->now;
                 objm_list_move_tail(&w->waiting[WORKER_WAIT_BODY], &c->link);

@@ -60,6 +60,7 @@ struct connection {
         uint16_t jobs_max;
         uint16_t queued_fds; /* of `out`, as counted in the server */
         uint8_t batch_limit; /* replies in a message, but for those with bodies */
+        uint8_t started;     /* requests whose replies have not left, but that have been looked at; see probe.h */
         _Atomic uint8_t wait; /* enum worker_wait */
         bool tcp;            /* takes bytes alone; else a Unix socket */
         struct transfer *lent; /* not NULL: the socket is the pool's */

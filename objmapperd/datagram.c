@@ -8,6 +8,8 @@
 #include "objmapperd/datagram_reply.h"
 #include "objmapperd/log.h"
 #include "objmapperd/log_limit.h"
+#include "objmapperd/log_refused.h"
+#include "objmapperd/probe.h"
 #include "objmapperd/pulse.h"
 #include "objmapperd/quota.h"
 #include "objmapperd/socket_set.h"
@@ -158,6 +160,7 @@ static size_t answer(struct datagram *d, int sock, const struct objm_udp_datagra
         if (!admit(d, in, d->received, &a))
                 return 0;
         d->answered++;
+        probe_request_start(METRICS_UDP, &a.rq);
         if (request_run(&ctx, &a.rq, &r) == 0)
                 len = datagram_put(&a, &r, true, out);
         if (len) {
@@ -168,6 +171,7 @@ static size_t answer(struct datagram *d, int sock, const struct objm_udp_datagra
         if (start_cold(d, sock, &in->peer, &a))
                 return 0;
         metrics_fall_back(d->metrics, METRICS_QUEUE_FULL);
+        log_refused(LOG_REFUSED_RESOURCES, LOG_NO_UID, "datagram refused: no thread or memory for it");
         r = request_refuse(&a.rq, OBJM_STATUS_UNAVAILABLE, NULL);
         *record = metrics_record_of(&r);
         return datagram_put_refusal(&a, OBJM_STATUS_UNAVAILABLE, out);

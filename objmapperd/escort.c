@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "concurrency/crew.h"
+#include "objmapperd/probe.h"
 #include "objmapperd/transfer.h"
 #include "objmapperd/transfer_job.h"
 #include "protocol/v3.h"
@@ -90,6 +91,7 @@ static bool start_next(struct transfer *t, const uint8_t *buf, size_t len)
                 objm_fd_close(r.fd);
                 return false;
         }
+        probe_request_start(connection_transport(c), &rq);
         transfer_begin(t, &r);
         return true;
 }

@@ -7,6 +7,7 @@
 #include "objmapperd/escort.h"
 #include "objmapperd/hello.h"
 #include "objmapperd/log_refused.h"
+#include "objmapperd/probe.h"
 #include "objmapperd/ring_attach.h"
 #include "objmapperd/task.h"
 #include "objmapperd/transfer.h"
@@ -80,6 +81,7 @@ static void keep(struct connection *c, const uint8_t *rest, size_t len)
         if (len) {
                 copy = malloc(len);
                 if (!copy) {
+                        log_refused(LOG_REFUSED_RESOURCES, c->peer.uid, "cut off: no memory for what it has sent");
                         connection_close(c);
                         return;
                 }
@@ -140,6 +142,15 @@ void exchange_count_now(struct connection *c, const struct metrics_record *r, ui
         exchange_count(c, r, 1, start, c->worker->after);
 }
 
+/* Requests that are taken back are run again, and have started all the same. */
+static void start(struct connection *c, const struct stretch *s, const struct request *rq)
+{
+        if (s->replies < c->started)
+                return;
+        c->started = (uint8_t)(s->replies + 1);
+        probe_request_start(connection_transport(c), rq);
+}
+
 static void count_batch(struct connection *c, const struct stretch *s)
 {
         struct worker *w = c->worker;
@@ -184,8 +195,11 @@ static void flush(struct connection *c, struct stretch *s)
                 note_left(c, s->replies, n_fds);
                 count_batch(c, s);
                 c->refuse_fds = c->refuse_fds && !s->replies;
+                if (s->last)
+                        log_refused(LOG_REFUSED_PROTOCOL, c->peer.uid, "cut off: what it has sent is no request");
                 c->closing = c->closing || s->last || !requests_left(c, 0);
                 c->want_write = c->want_write || full(c, s);
+                c->started -= s->replies < c->started ? s->replies : c->started;
                 s->mark = s->at;
         } else {
                 objm_batch_clear(b);
@@ -296,6 +310,7 @@ static enum step next(struct connection *c, struct stretch *s, struct request *r
                 return STEP_MORE;
         if (!may_ask(c, s, *used))
                 return STEP_PAUSE;
+        start(c, s, rq);
         rq->inline_limit = inline_limit(c, rq);
         if (d == OBJM_DECODE_OK && w->server->model->execution == OBJM_EXECUTE_SPAWN && request_uses_store(rq))
                 return STEP_TASK;
@@ -312,6 +327,14 @@ static enum step next(struct connection *c, struct stretch *s, struct request *r
                 return put_fd(c, s, rq, reply);
         put(c, s, reply);
         return d == OBJM_DECODE_BAD ? STEP_LAST : STEP_REPLY;
+}
+
+/* While draining there is no ring to be had, which is not for want of anything. */
+static void note_busy(struct connection *c)
+{
+        metrics_fall_back(c->worker->metrics, METRICS_QUEUE_FULL);
+        if (!c->worker->draining)
+                log_refused(LOG_REFUSED_RESOURCES, c->peer.uid, "request refused: no thread or memory for it");
 }
 
 static int hand_over(struct connection *c, const struct request *rq)
@@ -338,13 +361,14 @@ static void start_task(struct connection *c, struct stretch *s, const struct req
         }
         s->at += used;
         if (hand_over(c, rq) == 0) {
+                c->started = 0;
                 s->mark = s->at;
                 note_left(c, 1, 0);
                 return;
         }
         if (c->dead)
                 return;
-        metrics_fall_back(c->worker->metrics, METRICS_QUEUE_FULL);
+        note_busy(c);
         busy = request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "too much work is waiting");
         put(c, s, &busy);
 }
@@ -439,12 +463,13 @@ static void send_body(struct connection *c, struct stretch *s, const struct requ
         }
         s->at += used;
         if (r < 0) {
-                metrics_fall_back(c->worker->metrics, METRICS_QUEUE_FULL);
+                note_busy(c);
                 *reply = r == -ENOMEM ? request_refuse(rq, OBJM_STATUS_NO_MEMORY, NULL)
                                       : request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "too much work is waiting");
                 put(c, s, reply);
                 return;
         }
+        c->started = 0;
         s->mark = s->at;
         note_left(c, 1, 0);
         if (r == 0) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "objmapperd/hello.h"
 
+#include "objmapperd/log_refused.h"
 #include "objmapperd/transfer.h"
 
 #include <errno.h>
@@ -65,8 +66,10 @@ static void send_reply(struct connection *c, const struct objm_v3_hello_reply *r
                 r = objm_outq_send(&c->out, c->source.fd);
         if (r < 0 && r != -EAGAIN)
                 connection_close(c);
-        else if (reply->status != OBJM_STATUS_OK)
-                c->closing = true;
+        if (reply->status == OBJM_STATUS_OK)
+                return;
+        log_refused(LOG_REFUSED_PROTOCOL, c->peer.uid, "cut off: hello: %s", objm_status_text(reply->status));
+        c->closing = true;
 }
 
 bool hello_answer(struct connection *c, const uint8_t *buf, size_t len, size_t *ret_used)

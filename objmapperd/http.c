@@ -11,8 +11,18 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static int explain(const char *endpoint, int error, struct config_error *err)
+{
+        if (error == -ENOSYS)
+                snprintf(err->text, sizeof(err->text), "metrics.http: libmicrohttpd is not there");
+        else
+                snprintf(err->text, sizeof(err->text), "metrics.http: %s: %s", endpoint, strerror(-error));
+        return error;
+}
 
 #if __has_include(<microhttpd.h>)
 #include <microhttpd.h>
@@ -35,6 +45,7 @@ struct http {
         struct MHD_Daemon *daemon;
         struct objm_unix_listener local; /* fd -1: none */
         int tcp_fd;
+        char *endpoint; /* as configured */
 };
 
 /* ---- in the library's thread ---- */
@@ -109,7 +120,6 @@ static int load(struct http *h)
 static int listen_at(struct http *h, const char *endpoint)
 {
         struct objm_unix_listen how = {.path = endpoint, .mode = 0660, .group = (gid_t)-1};
-        char text[OBJM_INET_PAIR];
         struct objm_inet addr;
         int r;
 
@@ -120,50 +130,63 @@ static int listen_at(struct http *h, const char *endpoint)
                 return r;
         }
         r = objm_inet_parse_pair(endpoint, &addr);
-        if (r == 0)
-                r = objm_tcp_listen(&addr, &h->tcp_fd);
-        if (r == 0)
-                r = objm_tcp_name(h->tcp_fd, &addr);
-        if (r == 0)
+        return r == 0 ? objm_tcp_listen(&addr, &h->tcp_fd) : r;
+}
+
+static void say_where(const struct http *h)
+{
+        char text[OBJM_INET_PAIR];
+        struct objm_inet addr;
+
+        if (h->tcp_fd < 0)
+                log_line(LOG_INFO, "metrics at %s", h->endpoint);
+        else if (objm_tcp_name(h->tcp_fd, &addr) == 0)
                 log_line(LOG_INFO, "metrics at http://%s/metrics", objm_inet_format(&addr, text));
-        return r;
 }
 
 /* The library closes what it listens on, hence a descriptor of its own. */
-int http_serve(struct http *h, struct server *s)
+int http_serve(struct http *h, struct server *s, struct config_error *err)
 {
         int fd = fcntl(h->tcp_fd >= 0 ? h->tcp_fd : h->local.fd, F_DUPFD_CLOEXEC, 0);
 
         if (fd < 0)
-                return -errno;
+                return explain(h->endpoint, -errno, err);
         h->server = s;
         h->daemon = h->start(MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, on_request, h,
                              MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS,
                              MHD_OPTION_CONNECTION_TIMEOUT, TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, MEMORY_EACH,
                              MHD_OPTION_END);
-        if (h->daemon)
-                return 0;
-        objm_fd_close(fd);
-        return -ENOMEM;
+        if (!h->daemon) {
+                objm_fd_close(fd);
+                return explain(h->endpoint, -ENOMEM, err);
+        }
+        say_where(h);
+        return 0;
 }
 
-int http_open(const char *endpoint, struct http **ret)
+int http_open(const char *endpoint, struct http **ret, struct config_error *err)
 {
         struct http *h = calloc(1, sizeof(*h));
         int r;
 
         if (!h)
-                return -ENOMEM;
+                return explain(endpoint, -ENOMEM, err);
         h->local.fd = h->local.lock_fd = h->tcp_fd = -1;
-        r = load(h);
+        h->endpoint = strdup(endpoint);
+        r = h->endpoint ? load(h) : -ENOMEM;
         if (r == 0)
                 r = listen_at(h, endpoint);
         if (r < 0) {
                 http_stop(h);
-                return r;
+                return explain(endpoint, r, err);
         }
         *ret = h;
         return 0;
+}
+
+bool http_is_at(const struct http *h, const char *endpoint)
+{
+        return h && endpoint ? strcmp(h->endpoint, endpoint) == 0 : !h && !endpoint;
 }
 
 void http_stop(struct http *h)
@@ -177,19 +200,25 @@ void http_stop(struct http *h)
         objm_fd_close(h->tcp_fd);
         if (h->library)
                 dlclose(h->library);
+        free(h->endpoint);
         free(h);
 }
 
 #else
 
-int http_open(const char *endpoint, struct http **ret)
+int http_open(const char *endpoint, struct http **ret, struct config_error *err)
 {
-        return -ENOSYS;
+        return explain(endpoint, -ENOSYS, err);
 }
 
-int http_serve(struct http *h, struct server *s)
+int http_serve(struct http *h, struct server *s, struct config_error *err)
 {
-        return -ENOSYS;
+        return explain("", -ENOSYS, err);
+}
+
+bool http_is_at(const struct http *h, const char *endpoint)
+{
+        return !endpoint;
 }
 
 void http_stop(struct http *h)

@@ -71,12 +71,12 @@ static const char *say_why(struct server *s, int fd, int why)
 {
         struct objm_peer peer = {.uid = LOG_NO_UID};
 
+        (void)!objm_unix_peer(fd, false, &peer);
         if (why < 0) {
-                log_limited(&resource_limit, LOG_WARNING, "cannot serve a connection: %s", strerror(-why));
+                log_refused(LOG_REFUSED_RESOURCES, peer.uid, "connection refused: %s", strerror(-why));
                 return "out of resources";
         }
         server_count(&s->limited.connections);
-        (void)!objm_unix_peer(fd, false, &peer);
         if (why == ACCOUNT_CONNECTIONS) {
                 log_refused(LOG_REFUSED_UID_CONNECTIONS, peer.uid, "connection refused: as many are open as "
                             "limits.connections_per_uid allows");

@@ -17,7 +17,7 @@ enum log_refusal {
         LOG_REFUSED_RESOURCES,       /* no memory, descriptor or thread for it */
         LOG_REFUSED_DENIED,          /* not for this user: an export, a control operation */
         LOG_REFUSED_PROTOCOL,        /* bytes that are no request */
-        LOG_REFUSED_SLOW,            /* does not read what it asked for */
+        LOG_REFUSED_SLOW,            /* does not read what it asked for, or does not finish asking */
         LOG_N_REFUSALS,
 };
 

@@ -67,7 +67,7 @@ static int try_to_reload(struct daemon *d, struct config_error *err)
         if (d->draining)
                 r = refuse(err, "the daemon is draining");
         else
-                r = reload(d->options, d->server, &d->sockets, &d->watch, err);
+                r = reload(&(struct reload_of){d->options, d->server, &d->sockets, &d->watch, &d->http}, err);
         if (r < 0)
                 say(LOG_ERR, LOG_MESSAGE_NOT_RELOADED, "not reloaded");
         else
@@ -170,12 +170,21 @@ static int prepare(struct daemon *d)
 
 static int open_metrics(struct daemon *d, const char *endpoint)
 {
-        int r = endpoint ? http_open(endpoint, &d->http) : 0;
+        struct config_error err;
+        int r = endpoint ? http_open(endpoint, &d->http, &err) : 0;
 
-        if (r == -ENOSYS)
-                log_line(LOG_ERR, "metrics.http: libmicrohttpd is not there");
-        else if (r < 0)
-                log_line(LOG_ERR, "metrics.http: %s: %s", endpoint, strerror(-r));
+        if (r < 0)
+                log_line(LOG_ERR, "%s", err.text);
+        return r;
+}
+
+static int serve_metrics(struct daemon *d)
+{
+        struct config_error err;
+        int r = d->http ? http_serve(d->http, d->server, &err) : 0;
+
+        if (r < 0)
+                log_line(LOG_ERR, "%s", err.text);
         return r;
 }
 
@@ -229,7 +238,7 @@ static int start(struct daemon *d, struct config *config)
         control_open(&d->server->control, &d->loop, on_control, d);
         watch_set(&d->watch, current_store(d));
         handover_restore(d->server, &d->sockets.stored);
-        r = d->http ? http_serve(d->http, d->server) : 0;
+        r = serve_metrics(d);
         if (r == 0)
                 r = serve_sockets(d);
         if (r == 0 && sandbox)

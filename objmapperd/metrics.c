@@ -2,6 +2,7 @@
 #include "objmapperd/metrics.h"
 
 #include "base/clock.h"
+#include "objmapperd/probe.h"
 #include "objmapperd/transfer.h"
 #include "protocol/v3.h"
 
@@ -300,7 +301,7 @@ static uint8_t fallback_of(const struct reply *r)
 
 struct metrics_record metrics_record_of(const struct reply *r)
 {
-        return (struct metrics_record){.mode = mode_of(r), .status = r->status, .size = r->info.size,
+        return (struct metrics_record){.id = r->id, .mode = mode_of(r), .status = r->status, .size = r->info.size,
                                        .bytes = r->body ? r->body_len : 0, .fallback = fallback_of(r),
                                        .object = r->mode && r->status == OBJM_STATUS_OK && r->op == OBJM_V3_OP_GET};
 }
@@ -335,6 +336,7 @@ uint64_t metrics_count(struct metrics *m, enum metrics_transport transport, cons
         size_t from = 0, i;
 
         for (i = 0; i < n; i++) {
+                probe_request_end(transport, &r[i], latency);
                 if (r[i].object)
                         metrics_tally(m, &m->object_size, r[i].size);
                 if (r[i].fallback < METRICS_N_FALLBACKS)

@@ -110,6 +110,7 @@ struct metrics_all {
 /* One answered request, as it is kept until its reply has left. */
 struct metrics_record {
         uint64_t size, bytes;
+        uint32_t id; /* the request's */
         uint8_t mode, status;
         uint8_t fallback; /* enum metrics_fallback, or METRICS_N_FALLBACKS: none */
         bool object;

@@ -110,42 +110,82 @@ static void finish(struct server *server, struct sockets *sockets, struct socket
                 log_line(LOG_ERR, "a new socket is not served: %s", strerror(-r));
 }
 
+/* Where metrics are had from now on, NULL: nowhere; until move_metrics(), at the old place too. */
+static int add_metrics(const char *endpoint, struct server *server, struct http **ret, struct config_error *err)
+{
+        struct http *h = NULL;
+        int r = endpoint ? http_open(endpoint, &h, err) : 0;
+
+        if (h && r == 0)
+                r = http_serve(h, server, err);
+        if (r < 0) {
+                log_line(LOG_ERR, "%s", err->text);
+                http_stop(h);
+                return r;
+        }
+        *ret = h;
+        return 0;
+}
+
+static void move_metrics(struct http **http, struct http *to)
+{
+        if (!to)
+                log_line(LOG_INFO, "no metrics by HTTP any more");
+        http_stop(*http);
+        *http = to;
+}
+
+/* The sockets that are new are prepared. On failure nothing has changed. */
+static int change(const struct reload_of *of, struct config *config, struct config_error *err)
+{
+        bool moves = !http_is_at(*of->http, config->http);
+        struct http *http = NULL;
+        int r = moves ? add_metrics(config->http, of->server, &http, err) : 0;
+
+        if (r < 0)
+                return r;
+        r = swap(of->server, config, of->watch, err);
+        if (r < 0)
+                http_stop(http);
+        else if (moves)
+                move_metrics(of->http, http);
+        return r;
+}
+
 /* Takes @config on success. */
-static int use(struct config *config, struct server *server, struct sockets *sockets, struct watch *watch,
-               struct config_error *err)
+static int use(const struct reload_of *of, struct config *config, struct config_error *err)
 {
         struct sockets_plan plan;
-        int r = sockets_plan(sockets, config, &plan, err);
+        int r = sockets_plan(of->sockets, config, &plan, err);
 
         if (r < 0) {
                 log_line(LOG_ERR, "%s", err->text);
                 return r;
         }
-        r = add_new(server, &plan, err);
+        r = add_new(of->server, &plan, err);
         if (r == 0) {
-                r = swap(server, config, watch, err);
+                r = change(of, config, err);
                 if (r < 0)
-                        remove_new(server, &plan);
+                        remove_new(of->server, &plan);
         }
         if (r < 0) {
                 sockets_drop(&plan);
                 return r;
         }
-        finish(server, sockets, &plan);
+        finish(of->server, of->sockets, &plan);
         log_set_level(config->log_level);
         return 0;
 }
 
-int reload(const struct options *options, struct server *server, struct sockets *sockets, struct watch *watch,
-           struct config_error *err)
+int reload(const struct reload_of *of, struct config_error *err)
 {
         struct config *config;
-        int r = config_load(options, &config, err);
+        int r = config_load(of->options, &config, err);
 
         if (r < 0) {
                 log_line(LOG_ERR, "%s", err->text);
         } else {
-                r = use(config, server, sockets, watch, err);
+                r = use(of, config, err);
                 if (r < 0)
                         config_free(config);
         }

@@ -26,15 +26,27 @@ struct reply request_refuse(const struct request *rq, uint8_t status, const char
                               .asked = rq->mode, .fd = -1, .text = text};
 }
 
+static uid_t uid_of(const struct request_context *ctx)
+{
+        return ctx->peer->remote ? LOG_NO_UID : ctx->peer->uid;
+}
+
+static struct reply refuse_for_want_of(const struct request_context *ctx, const struct request *rq, uint8_t status,
+                                       const char *text)
+{
+        log_refused(LOG_REFUSED_RESOURCES, uid_of(ctx), "request refused: %s", text);
+        return request_refuse(rq, status, text);
+}
+
 /* Errors of the kernel: what the client can do about it decides the status. */
-static struct reply from_errno(const struct request *rq, int error)
+static struct reply from_errno(const struct request_context *ctx, const struct request *rq, int error)
 {
         switch (error) {
         case -EMFILE:
         case -ENFILE:
-                return request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "out of descriptors");
+                return refuse_for_want_of(ctx, rq, OBJM_STATUS_UNAVAILABLE, "out of descriptors");
         case -ENOMEM:
-                return request_refuse(rq, OBJM_STATUS_NO_MEMORY, NULL);
+                return refuse_for_want_of(ctx, rq, OBJM_STATUS_NO_MEMORY, "out of memory");
         case -EIO:
         case -ENOSPC:
         case -EUCLEAN:
@@ -45,7 +57,7 @@ static struct reply from_errno(const struct request *rq, int error)
 }
 
 /* Every condition of the store but COLD. */
-static struct reply from_store(const struct request *rq, int condition)
+static struct reply from_store(const struct request_context *ctx, const struct request *rq, int condition)
 {
         switch (condition) {
         case OBJM_STORE_NOT_FOUND:
@@ -65,7 +77,7 @@ static struct reply from_store(const struct request *rq, int condition)
         case OBJM_STORE_BUSY:
                 return request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "object is busy");
         default:
-                return from_errno(rq, condition);
+                return from_errno(ctx, rq, condition);
         }
 }
 
@@ -81,7 +93,7 @@ static int run_stat(const struct request_context *ctx, const struct request *rq,
 
         if (r == OBJM_STORE_COLD)
                 return REQUEST_COLD;
-        *ret = r == 0 ? request_refuse(rq, OBJM_STATUS_OK, NULL) : from_store(rq, r);
+        *ret = r == 0 ? request_refuse(rq, OBJM_STATUS_OK, NULL) : from_store(ctx, rq, r);
         if (r == 0)
                 ret->info = info;
         return 0;
@@ -108,13 +120,13 @@ static int grant(const struct request_context *ctx, const struct request *rq, st
         int fd, r;
 
         if (ctx->refuse_fds && rq->mode != OBJM_MODE_COPY && rq->mode != OBJM_MODE_SPLICE) {
-                *ret = request_refuse(rq, OBJM_STATUS_UNAVAILABLE, "too many descriptors in flight");
+                *ret = refuse_for_want_of(ctx, rq, OBJM_STATUS_UNAVAILABLE, "too many descriptors in flight");
                 return 0;
         }
         r = open_object(ctx, rq, &fd, &info);
         if (r == OBJM_STORE_COLD)
                 return REQUEST_COLD;
-        *ret = r == 0 ? request_refuse(rq, OBJM_STATUS_OK, NULL) : from_store(rq, r);
+        *ret = r == 0 ? request_refuse(rq, OBJM_STATUS_OK, NULL) : from_store(ctx, rq, r);
         if (r == 0) {
                 ret->fd = fd;
                 ret->mode = OBJM_MODE_FD;
@@ -205,7 +217,7 @@ static int run_stats(const struct request_context *ctx, const struct request *rq
         uint64_t len;
         int fd, r = stats_open(ctx->server, ctx->snapshot, rq->mode, &fd, &len);
 
-        *ret = r == 0 ? request_refuse(rq, OBJM_STATUS_OK, NULL) : from_errno(rq, r);
+        *ret = r == 0 ? request_refuse(rq, OBJM_STATUS_OK, NULL) : from_errno(ctx, rq, r);
         if (r == 0) {
                 ret->fd = fd;
                 ret->body = true;
@@ -257,8 +269,7 @@ bool request_is_for_main(const struct request *rq)
 
 static struct reply deny_control(const struct request_context *ctx, const struct request *rq)
 {
-        log_refused(LOG_REFUSED_DENIED, ctx->peer->remote ? LOG_NO_UID : ctx->peer->uid,
-                    "control operation %u denied", rq->op);
+        log_refused(LOG_REFUSED_DENIED, uid_of(ctx), "control operation %u denied", rq->op);
         return request_refuse(rq, OBJM_STATUS_DENIED, NULL);
 }
 

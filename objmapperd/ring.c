@@ -5,6 +5,8 @@
 #include "base/fd.h"
 #include "objmapperd/connection.h"
 #include "objmapperd/exchange.h"
+#include "objmapperd/log_refused.h"
+#include "objmapperd/probe.h"
 #include "objmapperd/ring_job.h"
 #include "protocol/v3.h"
 #include "transport/body.h"
@@ -95,6 +97,12 @@ void ring_close(struct ring *r)
         ring_job_drop_done(r);
         r->doorbell.fd = objm_fd_close(r->doorbell.fd);
         objm_ring_server_deinit(&r->end);
+}
+
+void ring_cut_off(struct ring *r)
+{
+        log_refused(LOG_REFUSED_PROTOCOL, r->c->peer.uid, "cut off: an index of its ring is out of bounds");
+        connection_close(r->c);
 }
 
 void ring_free(struct ring *r)
@@ -199,6 +207,12 @@ static void note(struct ring *r, const struct reply *reply)
         x->pending[x->n_pending++] = ring_record_of(reply);
 }
 
+void ring_note_referred(struct ring *r, const struct request *rq)
+{
+        metrics_fall_back(r->c->worker->metrics, METRICS_RING_REFERRED);
+        probe_request_refer(rq);
+}
+
 /* As ring_put_refusal(), and counted unless the request will come by the socket. */
 static void refuse(struct turn *t, const struct request *rq, uint8_t status, bool to_socket)
 {
@@ -206,10 +220,16 @@ static void refuse(struct turn *t, const struct request *rq, uint8_t status, boo
 
         ring_put_refusal(t->r, rq, status, to_socket);
         if (to_socket)
-                metrics_fall_back(t->r->c->worker->metrics, METRICS_RING_REFERRED);
+                ring_note_referred(t->r, rq);
         else
                 note(t->r, &reply);
         t->referred += to_socket;
+}
+
+static void refuse_for_want_of(struct turn *t, const struct request *rq, uint8_t status)
+{
+        log_refused(LOG_REFUSED_RESOURCES, t->r->c->peer.uid, "request refused: no thread or memory for it");
+        refuse(t, rq, status, false);
 }
 
 void ring_put_refusal(struct ring *r, const struct request *rq, uint8_t status, bool to_socket)
@@ -262,7 +282,7 @@ static enum step start_job(struct turn *t, const struct request *rq)
                 return step;
         e = ring_job_start(t->r, rq);
         if (e < 0)
-                refuse(t, rq, e == -ENOMEM ? OBJM_STATUS_NO_MEMORY : OBJM_STATUS_UNAVAILABLE, false);
+                refuse_for_want_of(t, rq, e == -ENOMEM ? OBJM_STATUS_NO_MEMORY : OBJM_STATUS_UNAVAILABLE);
         return STEP_REPLY;
 }
 
@@ -353,6 +373,15 @@ static enum step run(struct turn *t, struct objm_ring_mark before, const struct 
         return step;
 }
 
+/* Requests that are given back are run again, and have started all the same. */
+static void start(struct ring *r, uint32_t index, const struct request *rq)
+{
+        if ((int32_t)(index - r->started) < 0)
+                return;
+        r->started = index + 1;
+        probe_request_start(METRICS_RING, rq);
+}
+
 static enum step take_one(struct turn *t)
 {
         struct objm_ring_mark before = objm_ring_server_mark(&t->r->end);
@@ -362,6 +391,7 @@ static enum step take_one(struct turn *t)
 
         objm_ring_server_take(&t->r->end, &e);
         decode(t->r, &e, t->r->c->worker->rx, &rq);
+        start(t->r, before.request, &rq);
         step = run(t, before, &rq);
         if (step == STEP_WAIT)
                 objm_ring_server_rewind(&t->r->end, &before);
@@ -513,7 +543,7 @@ unsigned ring_serve(struct ring *r)
         from = objm_ring_server_mark(&r->end).request;
         n = workable(r);
         if (n < 0 && n != -EAGAIN) {
-                connection_close(c);
+                ring_cut_off(r);
                 return 0;
         }
         if (c->worker->rings.n_pending + RING_TURN > RINGS_PENDING)

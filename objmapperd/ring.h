@@ -38,6 +38,7 @@ struct ring {
         struct objm_list done;       /* jobs whose replies wait for room */
         uint64_t since;              /* ns, coarse: when it last had a request */
         uint64_t retry_at;           /* WAITING: when to look again */
+        uint32_t started;            /* index of the first request that has not been looked at; see probe.h */
         uint16_t jobs;               /* with the pool or in `done` */
         uint8_t state, level;
         uint8_t vain, bells;         /* turns awake, and doorbells, in a row that nothing came of */
@@ -53,6 +54,9 @@ int ring_start(struct ring *r, struct connection *c) objm_must_check;
 
 /* Ends it at once; the memory of the struct goes by ring_free(), when no event names it any more. */
 void ring_close(struct ring *r);
+
+/* The client has written what no client may: closes the connection. */
+void ring_cut_off(struct ring *r);
 void ring_free(struct ring *r);
 
 /* Works on up to RING_TURN requests. Returns how many; the ring may have become WAITING and the connection closed. */
@@ -64,6 +68,7 @@ bool ring_pending(const struct ring *r);
 /* ring_job.c: what a reply says in the ring; whether its body can go there; a refusal, for which there is room. */
 struct objm_ring_reply ring_reply_head(const struct reply *reply);
 struct metrics_record ring_record_of(const struct reply *reply); /* bodies of rings are inline */
+void ring_note_referred(struct ring *r, const struct request *rq);
 bool ring_body_fits(const struct ring *r, const struct reply *reply);
 void ring_put_refusal(struct ring *r, const struct request *rq, uint8_t status, bool to_socket);
 

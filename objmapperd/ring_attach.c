@@ -86,7 +86,7 @@ static void grant(struct attach *a)
         objm_ring_grant_encode(buf + len, &a->geometry);
         r = exchange_send_fds(c, buf, sizeof(buf), fds, OBJM_RING_FDS);
         if (r == 0)
-                exchange_count_now(c, &(struct metrics_record){.mode = METRICS_ATTACH,
+                exchange_count_now(c, &(struct metrics_record){.id = a->rq.id, .mode = METRICS_ATTACH,
                                                                .fallback = METRICS_N_FALLBACKS}, c->received);
         else if (r == -ETOOMANYREFS)
                 take_back(a);

@@ -82,7 +82,7 @@ static bool put(struct ring_job *j)
 
         if (j->reply.body && !ring_body_fits(j->r, &j->reply)) {
                 ring_put_refusal(j->r, &j->rq, OBJM_STATUS_UNSUPPORTED, true);
-                metrics_fall_back(j->c->worker->metrics, METRICS_RING_REFERRED);
+                ring_note_referred(j->r, &j->rq);
                 return true;
         }
         if (j->reply.body && head.body_len) {

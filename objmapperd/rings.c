@@ -74,7 +74,7 @@ static bool put_to_sleep(struct worker *w, struct ring *r)
         int n = objm_ring_server_sleep(&r->end);
 
         if (n < 0) {
-                connection_close(r->c);
+                ring_cut_off(r);
                 return true;
         }
         if (n > 0)

@@ -89,8 +89,6 @@ int sandbox_restrict_files(const struct config *config, bool passed)
                         r = allow_beside(ruleset, config->listen[i].path);
         if (r == 0 && config->http && config->http[0] == '/')
                 r = allow_beside(ruleset, config->http);
-        if (r == 0 && config->http && strchr(config->http, '/'))
-                r = allow_beside(ruleset, config->http);
         if (r < 0)
                 return r;
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)

@@ -72,24 +72,51 @@ static void text_bucket(struct sink *s, const struct sink_label *labels, const c
         fprintf(s->out, "%" PRIu64 "\n", count);
 }
 
-static void text_histogram(struct sink *s, const struct sink_label *labels, const struct objm_tally *t)
+/* What is below @end. */
+static void text_edge(struct sink *s, const struct sink_label *labels, uint64_t end, uint64_t count)
+{
+        char edge[32];
+
+        if (s->family->unit == SINK_NS)
+                snprintf(edge, sizeof(edge), "%.12g", (double)(end - 1) / (double)OBJM_NS_PER_S);
+        else
+                snprintf(edge, sizeof(edge), "%" PRIu64, end - 1);
+        text_bucket(s, labels, edge, count);
+}
+
+static uint64_t text_octaves(struct sink *s, const struct sink_label *labels, const struct objm_tally *t)
 {
         enum sink_unit unit = s->family->unit;
         uint64_t count = 0, last = 0;
-        char edge[32];
 
         for (unsigned bit = edges[unit].low; bit <= edges[unit].high; bit += edges[unit].step) {
                 uint64_t at = UINT64_C(1) << bit;
 
                 count += objm_tally_between(t, last, at);
                 last = at;
-                if (unit == SINK_NS)
-                        snprintf(edge, sizeof(edge), "%.12g", (double)(at - 1) / (double)OBJM_NS_PER_S);
-                else
-                        snprintf(edge, sizeof(edge), "%" PRIu64, at - 1);
-                text_bucket(s, labels, edge, count);
+                text_edge(s, labels, at, count);
         }
-        count += objm_tally_between(t, last, OBJM_TALLY_MAX) + objm_tally_get(&t->bucket[OBJM_TALLY_BUCKETS - 1]);
+        return count + objm_tally_between(t, last, OBJM_TALLY_MAX) + objm_tally_get(&t->bucket[OBJM_TALLY_BUCKETS - 1]);
+}
+
+static uint64_t text_steps(struct sink *s, const struct sink_label *labels, const struct objm_tally *t)
+{
+        uint64_t count = 0;
+
+        for (unsigned i = 0; i < OBJM_TALLY_BUCKETS; i++) {
+                uint64_t n = objm_tally_get(&t->bucket[i]);
+
+                count += n;
+                if (n && i < OBJM_TALLY_BUCKETS - 1)
+                        text_edge(s, labels, objm_octave_edge(i, OBJM_TALLY_SUB_BITS) + 1, count);
+        }
+        return count;
+}
+
+static void text_histogram(struct sink *s, const struct sink_label *labels, const struct objm_tally *t)
+{
+        uint64_t count = s->fine ? text_steps(s, labels, t) : text_octaves(s, labels, t);
+
         text_bucket(s, labels, "+Inf", count);
         text_name(s, "_sum", labels, NULL);
         print_value(s, objm_tally_get(&t->sum));

@@ -43,6 +43,7 @@ struct sink {
         FILE *out;
         const struct sink_family *family;
         bool more, more_samples;
+        bool fine; /* text: histograms with every bucket there is, but for empty ones */
 };
 
 struct sink_ops {

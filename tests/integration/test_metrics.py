@@ -10,6 +10,7 @@ import random
 import re
 import socket
 import subprocess
+import time
 
 import daemon as d
 import omclient
@@ -393,6 +394,57 @@ def test_objmap_top(served):
                    for line in one.splitlines())
         two = objmap(served, "top", "--count", "2", "--interval", "1")
         assert two.count("\nclient ") == 2 and two.count("requests/s") == 1
+
+
+def quantiles(report, transport, mode):
+    """As they are printed; None: there is no such line."""
+    for line in report.splitlines():
+        words = line.split()
+        if words[:2] == [transport, mode]:
+            return words[5:]
+    return None
+
+
+def seconds(text):
+    number, unit = re.fullmatch(r"([0-9.]+)(us|ms|s)", text).groups()
+    return float(number) * {"us": 1e-6, "ms": 1e-3, "s": 1}[unit]
+
+
+def reports(stream):
+    """What `top` prints, report by report."""
+    report = ""
+    for line in stream:
+        if line.startswith("up ") and report:
+            yield report
+            report = ""
+        report += line
+
+
+def test_objmap_top_shows_quantiles_of_the_interval(served):
+    """Not what was before: bodies that took long at first do not show among those that were quick later."""
+    wait_s = 0.3
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(served.connect(3)) for _ in range(8)]
+        for c in slow:
+            c.ask("/big", p.COPY)
+        time.sleep(wait_s)  # is what makes them slow
+        for c in slow:
+            assert len(c.reply().body) == 1 << 20
+    settled(served)
+    argv = [d.ROOT / d.BUILD / "objmap", "--socket", served.socket, "top", "--count", str(d.PATIENCE), "--interval", "1"]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as top:
+        try:
+            each = reports(top.stdout)
+            first = quantiles(next(each), "unix", "copy")
+            assert all(seconds(q) >= wait_s for q in first), first
+            assert quantiles(next(each), "unix", "copy") == ["-"] * 3
+            with served.connect(3) as c:
+                for _ in range(3):
+                    assert c.get("/sub/b.bin", mode=p.COPY).status == p.OK
+            now = next(q for q in (quantiles(r, "unix", "copy") for r in each) if q[0] != "-")
+            assert 0 < seconds(now[0]) < wait_s, now
+        finally:
+            top.kill()
 
 
 def test_objmap_top_on_a_terminal(served):

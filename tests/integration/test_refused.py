@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: MIT
+"""Clients that are refused or cut off: each kind is counted every time, and logged at a limited rate."""
+import contextlib
+import os
+import re
+import time
+
+import omclient
+import omproto as p
+import omring
+import openmetrics
+import pytest
+from daemon import wait_until
+from test_limits import short_of_descriptors
+
+BURST, PERIOD_S = 10, 10  # of lines of a kind
+
+
+def refused(daemon):
+    """{reason: count}"""
+    return {reason: s["value"] for (reason,), s in openmetrics.numbers(daemon)["objmapper_refused_total"].items()}
+
+
+def since(daemon, before):
+    return {k: n - before[k] for k, n in refused(daemon).items() if n != before[k]}
+
+
+def lines(daemon, text):
+    return [line for line in daemon.log().splitlines() if text in line]
+
+
+def ended(c):
+    """What came before the end."""
+    with contextlib.suppress(omclient.Closed):
+        while True:
+            c.fill()
+    return bytes(c.buf[c.at:])
+
+
+JUNK = {"a URI that is too long": b"1\xff\xff", "no mode of version 1": b"9\0\1/", "no version": b"OBJM\x09" + bytes(60),
+        "no magic": b"OBJX" + bytes(60)}
+
+
+@pytest.mark.parametrize("junk", JUNK)
+def test_what_is_no_request(served, junk):
+    before = refused(served)
+    with omclient.Client(served.socket) as c:
+        c.send(JUNK[junk])
+        assert ended(c)
+    wait_until(lambda: since(served, before) == {"protocol": 1})
+    (line,) = lines(served, "cut off: ")
+    assert f"uid {os.getuid()}: " in line
+
+
+def test_a_ring_with_an_index_out_of_bounds(served):
+    before = refused(served)
+    with omring.Ring(served.socket) as c:
+        c.call(p.PING)
+        c.store(omring.HEAD, c.put_next + 0x7FFFFFFF)
+        c.ring()
+        wait_until(lambda: since(served, before) == {"protocol": 1})
+    assert len(lines(served, "an index of its ring is out of bounds")) == 1
+
+
+def test_a_flood_is_counted_and_hardly_logged(served):
+    before, began = refused(served), time.monotonic()
+    for _ in range(100):
+        with omclient.Client(served.socket) as c:
+            c.send(b"9\0\1/")
+            assert ended(c)
+    wait_until(lambda: since(served, before) == {"protocol": 100})
+    found = lines(served, "what it has sent is no request")
+    assert BURST <= len(found) <= BURST + 1 + (time.monotonic() - began) / PERIOD_S
+
+
+def test_out_of_descriptors(served):
+    """As many as there are answers that say so."""
+    before, unavailable = refused(served), 0
+    with served.connect(3) as c:
+        with short_of_descriptors(served, 0):
+            for _ in range(20):
+                r = c.get("/a.txt")
+                r.close()
+                unavailable += r.status == p.UNAVAILABLE
+        assert unavailable == 20
+        assert c.get("/a.txt").content() == b"hello\n"
+    assert since(served, before) == {"resources": 20}
+    found = lines(served, "request refused: out of descriptors")
+    assert 0 < len(found) <= BURST + 2
+
+
+def test_too_much_waits_for_the_pool(start, tree):
+    """What its queue does not take is refused."""
+    daemon = start({"/": tree.path}, "--copy-pool-size", "1", "--concurrency-model", "thread-pool",
+                   config="concurrency = { max_queue_depth = 1; };\nindex = { scan = false; watch = false; };\n")
+    before, busy = refused(daemon), 0
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(daemon.connect(3)) for _ in range(8)]
+        for turn in range(200):
+            for c in clients:
+                c.ask_many([f"/none/{turn}/{i}" for i in range(8)])
+            for c in clients:
+                busy += sum(c.reply().status == p.UNAVAILABLE for _ in range(8))
+            if busy:
+                break
+    assert busy, "the pool is never full"
+    assert since(daemon, before) == {"resources": busy}
+    assert lines(daemon, "request refused: no thread or memory for it")
+
+
+TIMES = 'timeouts = { request = "300ms"; idle = "60s"; };\n'
+
+
+def test_who_does_not_read_replies(start, tree):
+    daemon = start({"/": tree.path}, config=TIMES)
+    before = refused(daemon)
+    with daemon.connect(3) as c:
+        c.ask_many(["/a.txt"] * 400)
+        wait_until(lambda: since(daemon, before) == {"slow": 1})
+    (line,) = lines(daemon, "did not read its replies in time")
+    assert f"uid {os.getuid()}: " in line
+
+
+def test_who_does_not_take_a_body(start, tree):
+    daemon = start({"/": tree.path}, config=TIMES)
+    before = refused(daemon)
+    with daemon.connect(3) as c:
+        c.ask("/big", p.COPY)
+        wait_until(lambda: since(daemon, before) == {"slow": 1})
+    assert len(lines(daemon, "takes a body too slowly")) == 1
+
+
+def test_who_does_not_finish_a_request(start, tree):
+    daemon = start({"/": tree.path}, config=TIMES)
+    before = refused(daemon)
+    with daemon.connect(3) as c:
+        c.send(b"\0")
+        wait_until(lambda: since(daemon, before) == {"slow": 1})
+        assert ended(c) == b""
+    assert len(lines(daemon, "did not send the rest of a request in time")) == 1
+
+
+def test_an_idle_client_that_is_closed_is_not_refused(start, tree):
+    daemon = start({"/": tree.path}, config='timeouts = { idle = "100ms"; };\n')
+    before = refused(daemon)
+    with daemon.connect(3) as c:
+        c.ping()
+        assert ended(c) == b""
+    assert since(daemon, before) == {} and not re.search("cut off", daemon.log())
