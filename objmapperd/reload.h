@@ -3,8 +3,8 @@
 #define OBJMAPPERD_RELOAD_H
 /*
  * From one configuration to the next, in the main thread, while everything else runs: sockets that are new are
- * opened, those that are gone closed, the rest stays, and likewise the one of metrics; exports, limits, timeouts and the
- * log's level change at once. All of it or nothing: what can fail is done first.
+ * opened, those that are gone closed, the rest stays, and so it is with the place of metrics; exports, limits, timeouts
+ * and the log's level change at once. All of it or nothing: what can fail is done first.
  */
 #include "objmapperd/config.h"
 #include "objmapperd/http.h"

@@ -311,11 +311,12 @@ def hostile(report, work, tree, rounds):
 
 
 def main():
-    import ring  # it imports this module
+    import metrics  # these import this module
+    import ring
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--rounds', type=int, default=7)
     parser.add_argument('--only', help='comma-separated parts: depth1, depth64, thousand, sizes, onecpu, bodies, mix, hostile, '
-                        'models, ring')
+                        'models, metrics, ring')
     parser.add_argument('--long', action='store_true', help='measure for a minute what is measured over time')
     parser.add_argument('--of', default='', help='of bodies only these, comma-separated: copy or splice, 1 or 8 (clients), '
                         '1KB, 64KB, 1MB or 100MB')
@@ -343,6 +344,7 @@ def main():
             'mix': lambda: mix(report, work, tree, args.rounds),
             'hostile': lambda: hostile(report, work, tree, max(3, args.rounds // 2)),
             'models': lambda: models(report, work, tree, uris, max(3, args.rounds // 2)),
+            'metrics': lambda: metrics.metrics(report, work, tree, uris, args.rounds),
             'ring': lambda: ring.ring(report, work, args.rounds, args.long),
         }
         for name in args.only.split(',') if args.only else parts:
