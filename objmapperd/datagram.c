@@ -9,6 +9,7 @@
 #include "objmapperd/log.h"
 #include "objmapperd/log_limit.h"
 #include "objmapperd/log_refused.h"
+#include "objmapperd/metrics_record.h"
 #include "objmapperd/probe.h"
 #include "objmapperd/pulse.h"
 #include "objmapperd/quota.h"

@@ -7,6 +7,7 @@
 #include "objmapperd/escort.h"
 #include "objmapperd/hello.h"
 #include "objmapperd/log_refused.h"
+#include "objmapperd/metrics_record.h"
 #include "objmapperd/probe.h"
 #include "objmapperd/ring_attach.h"
 #include "objmapperd/task.h"

@@ -2,10 +2,10 @@
 #include "objmapperd/metrics.h"
 
 #include "base/clock.h"
+#include "objmapperd/metrics_record.h"
 #include "objmapperd/probe.h"
-#include "objmapperd/transfer.h"
-#include "protocol/v3.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -254,29 +254,9 @@ int metrics_sum(struct metrics_all *all, struct metrics *ret)
 
 /* ---- counting ---- */
 
-static uint8_t mode_of_get(uint8_t mode)
+uint8_t metrics_mode_of_operation(uint8_t op)
 {
-        switch (mode) {
-        case OBJM_MODE_FD:
-                return METRICS_FD;
-        case OBJM_MODE_COPY:
-                return METRICS_COPY;
-        case OBJM_MODE_SPLICE:
-                return METRICS_SPLICE;
-        case OBJM_MODE_INLINE:
-                return METRICS_INLINE;
-        case OBJM_MODE_AUTO:
-                return METRICS_AUTO;
-        default:
-                return METRICS_OTHER;
-        }
-}
-
-static uint8_t mode_of(const struct reply *r)
-{
-        switch (r->op) {
-        case OBJM_V3_OP_GET:
-                return mode_of_get(r->mode ? r->mode : r->asked);
+        switch (op) {
         case OBJM_V3_OP_STAT:
                 return METRICS_STAT;
         case OBJM_V3_OP_PING:
@@ -292,69 +272,76 @@ static uint8_t mode_of(const struct reply *r)
         }
 }
 
-static uint8_t fallback_of(const struct reply *r)
+/* How it is counted, all of it in one number. */
+static uint32_t kind_of(const struct metrics_record *r)
 {
-        if (r->mode == OBJM_MODE_SPLICE && r->body_len < TRANSFER_SPLICE_MIN)
-                return METRICS_SPLICE_COPIED;
-        return r->mode == OBJM_MODE_COPY && r->asked == OBJM_MODE_AUTO ? METRICS_NO_DESCRIPTORS : METRICS_N_FALLBACKS;
+        uint32_t kind;
+
+        static_assert(offsetof(struct metrics_record, object) == offsetof(struct metrics_record, mode) + 3, "no gap");
+        memcpy(&kind, &r->mode, sizeof(kind));
+        return kind;
 }
 
-struct metrics_record metrics_record_of(const struct reply *r)
+static void count_sizes(struct metrics *m, const struct metrics_record *r, size_t n)
 {
-        return (struct metrics_record){.id = r->id, .mode = mode_of(r), .status = r->status, .size = r->info.size,
-                                       .bytes = r->body ? r->body_len : 0, .fallback = fallback_of(r),
-                                       .object = r->mode && r->status == OBJM_STATUS_OK && r->op == OBJM_V3_OP_GET};
+        struct objm_tally *t = tally_of(&m->object_size);
+        uint64_t sum = 0;
+
+        if (objm_unlikely(!t)) {
+                objm_tally_add(&m->lost, n);
+                return;
+        }
+        for (size_t i = 0; i < n; i++) {
+                sum += r[i].size;
+                objm_tally_add(&t->bucket[objm_tally_bucket(r[i].size)], 1);
+        }
+        objm_tally_add(&t->sum, sum);
 }
 
-static bool same_class(const struct metrics_record *a, const struct metrics_record *b)
-{
-        return a->mode == b->mode && a->status == b->status;
-}
-
-static uint64_t count_run(struct metrics *m, enum metrics_transport transport, const struct metrics_record *r,
-                          size_t n, uint64_t latency)
+/* All of one kind. */
+static void count_run(struct metrics *m, enum metrics_transport transport, const struct metrics_record *r, size_t n,
+                      uint64_t bytes, uint64_t latency)
 {
         struct metrics_class *c = class_of(m, transport, r->mode);
-        uint64_t bytes = 0;
 
-        for (size_t i = 0; i < n; i++)
-                bytes += r[i].bytes;
+        if (r->object)
+                count_sizes(m, r, n);
+        if (r->fallback < METRICS_N_FALLBACKS)
+                objm_tally_add(&m->fallbacks[r->fallback], n);
         if (objm_unlikely(!c)) {
                 objm_tally_add(&m->lost, n);
-                return bytes;
+                return;
         }
         objm_tally_add(&c->requests[status_index(r->status)], n);
         objm_tally_add(&c->bytes, bytes);
         objm_tally_record(&c->latency, latency, n);
-        return bytes;
 }
 
 uint64_t metrics_count(struct metrics *m, enum metrics_transport transport, const struct metrics_record *r, size_t n,
                        uint64_t start, uint64_t end)
 {
-        uint64_t latency = end > start ? end - start : 0, bytes = 0;
-        size_t from = 0, i;
+        uint64_t latency = end > start ? end - start : 0, all = 0;
 
-        for (i = 0; i < n; i++) {
-                probe_request_end(transport, &r[i], latency);
-                if (r[i].object)
-                        metrics_tally(m, &m->object_size, r[i].size);
-                if (r[i].fallback < METRICS_N_FALLBACKS)
-                        metrics_fall_back(m, r[i].fallback);
-                if (!same_class(&r[i], &r[from])) {
-                        bytes += count_run(m, transport, &r[from], i - from, latency);
-                        from = i;
+        for (size_t i = 0, from; i < n;) {
+                uint32_t kind = kind_of(&r[i]);
+                uint64_t bytes = 0;
+
+                for (from = i; i < n && kind_of(&r[i]) == kind; i++) {
+                        probe_request_end(transport, &r[i], latency);
+                        bytes += r[i].bytes;
                 }
+                count_run(m, transport, &r[from], i - from, bytes, latency);
+                all += bytes;
         }
-        return n ? bytes + count_run(m, transport, &r[from], n - from, latency) : 0;
+        return all;
 }
 
-void metrics_tally(struct metrics *m, _Atomic(struct objm_tally *) *which, uint64_t value)
+void metrics_tally_many(struct metrics *m, _Atomic(struct objm_tally *) *which, uint64_t value, uint64_t n)
 {
         struct objm_tally *t = tally_of(which);
 
         if (t)
-                objm_tally_record(t, value, 1);
+                objm_tally_record(t, value, n);
         else
-                objm_tally_add(&m->lost, 1);
+                objm_tally_add(&m->lost, n);
 }

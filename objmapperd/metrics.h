@@ -14,8 +14,6 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-struct reply;
-
 enum metrics_transport {
         METRICS_UNIX,
         METRICS_TCP,
@@ -107,13 +105,13 @@ struct metrics_all {
         struct metrics ended;
 };
 
-/* One answered request, as it is kept until its reply has left. */
+/* One answered request, as it is kept until its reply has left; see metrics_record.h. */
 struct metrics_record {
         uint64_t size, bytes;
         uint32_t id; /* the request's */
         uint8_t mode, status;
         uint8_t fallback; /* enum metrics_fallback, or METRICS_N_FALLBACKS: none */
-        bool object;
+        uint8_t object;   /* 1: one was handed out */
 };
 
 void metrics_all_init(struct metrics_all *all);
@@ -134,14 +132,17 @@ void metrics_deinit(struct metrics *m);
 
 /* ---- counting: by the owner ---- */
 
-struct metrics_record metrics_record_of(const struct reply *r);
-
 /* @n requests, received at @start and answered at @end (ns). Returns the bytes of their bodies. */
 uint64_t metrics_count(struct metrics *m, enum metrics_transport transport, const struct metrics_record *r, size_t n,
                        uint64_t start, uint64_t end);
 
-/* Into one of the histograms above that are allocated when first used. */
-void metrics_tally(struct metrics *m, _Atomic(struct objm_tally *) *which, uint64_t value);
+/* @n times, into one of the histograms above that are allocated when first used. */
+void metrics_tally_many(struct metrics *m, _Atomic(struct objm_tally *) *which, uint64_t value, uint64_t n);
+
+static inline void metrics_tally(struct metrics *m, _Atomic(struct objm_tally *) *which, uint64_t value)
+{
+        metrics_tally_many(m, which, value, 1);
+}
 
 /* What the thread does from @now (ns) on. */
 static inline void metrics_enter(struct metrics *m, enum metrics_state state, uint64_t now)

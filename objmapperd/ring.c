@@ -6,6 +6,7 @@
 #include "objmapperd/connection.h"
 #include "objmapperd/exchange.h"
 #include "objmapperd/log_refused.h"
+#include "objmapperd/metrics_record.h"
 #include "objmapperd/probe.h"
 #include "objmapperd/ring_job.h"
 #include "protocol/v3.h"

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "objmapperd/escort.h"
+#include "objmapperd/metrics_record.h"
 #include "objmapperd/transfer.h"
 
 #include <errno.h>

@@ -5,6 +5,7 @@
  */
 #include "base/clock.h"
 #include "objmapperd/connection.h"
+#include "objmapperd/metrics_record.h"
 #include "objmapperd/ring.h"
 #include "protocol/v3.h"
 
