@@ -135,6 +135,8 @@ static void write_connections(struct stats *st, struct sink *s)
         FAMILY(s, "connections_opened", SINK_COUNTER, SINK_NUMBER, "Connections ever.");
         for (unsigned t = METRICS_UNIX; t <= METRICS_TCP; t++)
                 labelled(s, "transport", metrics_transport_names[t], objm_tally_get(&m->opened[t]));
+        FAMILY(s, "rings_open", SINK_GAUGE, SINK_NUMBER, "Rings of connections, also those being made.");
+        one(s, st->rings);
         FAMILY(s, "ring_doorbells", SINK_COUNTER, SINK_NUMBER, "Times clients woke the daemon to look at their ring.");
         one(s, objm_tally_get(&m->doorbells));
         FAMILY(s, "ring_wakes", SINK_COUNTER, SINK_NUMBER, "Times the daemon woke a client to look at its ring.");

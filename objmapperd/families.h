@@ -17,6 +17,7 @@ struct stats {
         uint64_t uptime_ns;
         uint64_t connections, connections_max, connections_hot; /* hot: had a reply in the last second */
         uint64_t bodies, bodies_max;
+        uint64_t rings;
         bool draining;
 };
 

@@ -71,8 +71,10 @@ static void print_index(FILE *out, const struct snapshot *snap)
 static void take_numbers(struct server *s, struct stats *st)
 {
         long bodies = atomic_load_explicit(&s->bodies, memory_order_relaxed);
+        long rings = atomic_load_explicit(&s->rings, memory_order_relaxed);
         uint64_t now = objm_clock_ns();
 
+        st->rings = rings > 0 ? (uint64_t)rings : 0;
         st->uptime_ns = now - s->started_ns;
         st->connections_max = atomic_load_explicit(&s->max_connections, memory_order_relaxed);
         st->bodies = bodies > 0 ? (uint64_t)bodies : 0;

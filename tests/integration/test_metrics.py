@@ -129,6 +129,17 @@ def conditional_v3(log, transport, client):
     log.note(transport, "auto", r.status)
 
 
+def ranges_v3(log, transport, client):
+    """Of a body only what was asked for counts."""
+    for mode in (p.COPY, p.SPLICE, p.AUTO):
+        for offset, length, got in ((0, 100, 100), (49000, 5000, 1000), (60000, 1, 0), (1000, 0, 49000)):
+            r = client.get("/middle", mode=mode, flags=p.RANGE, range_offset=offset, range_length=length)
+            if r.fd < 0:
+                assert len(r.body) == got
+            log.note(transport, mode_of(p.GET, mode, r.mode), r.status, r.body, r.size)
+            r.close()
+
+
 def one_of_each_v1(log, transport, client, files):
     requests = [(uri, mode) for uri in URIS for mode in (p.FD, p.COPY, p.SPLICE)]
     client.ask_each(requests)
@@ -144,12 +155,17 @@ def ask_all(daemon, address, transport, log, files, seed):
         for _ in range(3):
             one_of_each_v3(log, transport, c, seed)
         conditional_v3(log, transport, c)
+        ranges_v3(log, transport, c)
     with omclient.V1(address) as c:
         one_of_each_v1(log, transport, c, files)
     for last in (b"\x31\xff\xff", b"\x39\x00\x01/"):  # a URI that is too long, an unknown mode
         with omclient.V1(address) as c:
             c.send(last)
             log.note(transport, "other", c.reply().status)
+
+
+def statuses(log, transport, mode):
+    return {s for t, m, s in log.requests if (t, m) == (transport, mode)}
 
 
 def test_counts_of_streams(start, tree, model):
@@ -159,8 +175,39 @@ def test_counts_of_streams(start, tree, model):
     before, log = settled(daemon), Log()
     ask_all(daemon, daemon.socket, "unix", log, tree.files, random.Random(1))
     ask_all(daemon, daemon.address, "tcp", log, tree.files, random.Random(2))
-    assert {s for _, _, s in log.requests} >= {"ok", "not_found", "invalid_request", "invalid_mode", "uri_too_long",
-                                               "unsupported", "denied"}
+    errors = {"not_found", "invalid_request", "uri_too_long", "unsupported", "denied"}
+    assert statuses(log, "unix", "fd") == errors | {"ok"} and statuses(log, "tcp", "fd") == {"invalid_mode"}
+    for transport in ("unix", "tcp"):
+        for mode in ("copy", "splice", "stat"):
+            assert statuses(log, transport, mode) == errors | {"ok"}, mode
+        assert statuses(log, transport, "auto") == errors | {"ok"}  # ok: not modified
+        assert statuses(log, transport, "inline") == statuses(log, transport, "ping") == {"ok"}
+        assert statuses(log, transport, "other") >= {"invalid_mode", "unsupported", "uri_too_long"}
+        assert all(log.bytes[transport, mode] for mode in ("copy", "splice", "inline"))
+    compare(daemon, before, log)
+
+
+def test_counts_of_escorted_bodies(start, tree):
+    """What a thread beside the worker sends counts once, and what it leaves to the worker too."""
+    daemon = start({"/": tree.path})
+    before, log = settled(daemon), Log()
+    with daemon.connect(3) as c:
+
+        def ask(uri, mode=p.COPY):
+            r = c.get(uri, mode=mode)
+            log.note("unix", MODES[mode], r.status, r.body, len(tree.files[uri]) if r.status == p.OK else None)
+            r.close()
+
+        end = time.monotonic() + d.PATIENCE
+        while not daemon.escorts() and time.monotonic() < end:
+            for _ in range(40):
+                ask("/big")
+        assert daemon.escorts() or d.INSTRUMENTED, "no escort comes"  # instrumented clients are hardly fast enough
+        for _ in range(20):
+            ask("/big", p.SPLICE)
+            ask("/big")
+        for uri, mode in (("/none", p.COPY), ("/big", p.COPY), ("/a.txt", p.FD)):
+            ask(uri, mode)
     compare(daemon, before, log)
 
 
@@ -286,6 +333,8 @@ def test_counts_of_a_ring(start, tree):
         referred = 0
         for rid, (op, mode, uri) in enumerate(requests):
             r = c.call(op, uri, mode, rid)
+            if not rid:
+                assert openmetrics.numbers(daemon)["objmapper_rings_open"][()]["value"] == 1
             if r.flags & omring.RS_SOCKET:
                 referred += 1
                 continue
@@ -295,6 +344,10 @@ def test_counts_of_a_ring(start, tree):
             how = mode_of(op, mode, r.mode) if op == p.GET and r.mode else asked
             log.note("ring", how, r.status, r.body, r.size if op == p.GET and r.mode else None)
     assert referred == 2  # what is larger than the arena
+    errors = {"not_found", "invalid_request", "uri_too_long", "unsupported", "denied"}
+    for mode in ("fd", "inline", "stat"):
+        assert statuses(log, "ring", mode) == errors | {"ok"}, mode
+    assert log.bytes["ring", "inline"]
     compare(daemon, before, log)
     now = openmetrics.numbers(daemon)
     assert since(before, now, "objmapper_fallbacks_total", ("ring_referred",)) == referred

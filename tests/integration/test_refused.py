@@ -85,6 +85,7 @@ def test_out_of_descriptors(served):
         assert unavailable == 20
         assert c.get("/a.txt").content() == b"hello\n"
     assert since(served, before) == {"resources": 20}
+    assert openmetrics.numbers(served)["objmapper_requests_total"]["unix", "fd", "unavailable"]["value"] == 20
     found = lines(served, "request refused: out of descriptors")
     assert 0 < len(found) <= BURST + 2
 

@@ -139,6 +139,29 @@ def test_reload_is_over_when_systemctl_is(machine, objects, socket):
     assert main_pid(machine) == pid and is_active(machine)
 
 
+def test_reload_moves_the_metrics(machine, socket):
+    """Within a directory that it had at the start; elsewhere the old place stays."""
+    places = "/run/objmapperd/a", "/run/objmapperd/b"
+
+    def place(path):
+        config(machine, f'metrics = {{ http = "{path}"; }};\n')
+
+    def there():
+        return [machine.run("test", "-S", path, check=False).returncode == 0 for path in places]
+
+    dropin(machine, SERVICE, "[Service]\nRuntimeDirectory=objmapperd\n")
+    place(places[0])
+    pid = start(machine)
+    assert there() == [True, False]
+    place(places[1])
+    machine.run("systemctl", "reload", SERVICE)
+    assert there() == [False, True]
+    place("/var/lib/objmapper/metrics")
+    assert machine.run("systemctl", "reload", SERVICE, check=False).returncode != 0
+    assert "metrics.http: /var/lib/objmapper/metrics: " in journal(machine, "-p", "err")
+    assert there() == [False, True] and main_pid(machine) == pid and is_active(machine)
+
+
 def test_clients_of_a_restart_wait(machine, objects, socket):
     (objects / "a.txt").write_text("an object\n")
     pid = start(machine)
