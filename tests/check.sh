@@ -50,7 +50,7 @@ units() {
 suite() {
         mode=$1
         shift
-        build "$mode" all && OBJM_BUILD=build/$mode unrandomized timeout -k 5 1500 "$PYTHON" -m pytest -q "$@"
+        build "$mode" all && OBJM_BUILD=build/$mode unrandomized timeout -k 5 1500 "$PYTHON" -m pytest -q -rs "$@"
 }
 
 under_systemd() {
