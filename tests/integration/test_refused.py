@@ -11,7 +11,7 @@ import omproto as p
 import omring
 import openmetrics
 import pytest
-from daemon import INSTRUMENTED, wait_until
+from daemon import wait_until
 
 BURST, PERIOD_S = 10, 10  # of lines of a kind
 
@@ -99,31 +99,6 @@ def test_out_of_descriptors(served):
     assert openmetrics.numbers(served)["objmapper_requests_total"]["unix", "fd", "unavailable"]["value"] == 20
     found = lines(served, "request refused: out of descriptors")
     assert 0 < len(found) <= BURST + 2
-
-
-def queue_full(daemon):
-    return openmetrics.numbers(daemon)["objmapper_fallbacks_total"]["queue_full",]["value"]
-
-
-@pytest.mark.skipif(INSTRUMENTED, reason="the pool keeps up with an instrumented worker")
-def test_too_much_waits_for_the_pool(start, tree):
-    """What its queue does not take is refused, and once more if the client had no room for the reply."""
-    daemon = start({"/": tree.path}, "--copy-pool-size", "1", "--concurrency-model", "thread-pool",
-                   config="concurrency = { max_queue_depth = 1; };\nindex = { scan = false; watch = false; };\n")
-    before, full, busy = refused(daemon), queue_full(daemon), 0
-    with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(daemon.connect(3)) for _ in range(8)]
-        for turn in range(200):
-            for c in clients:
-                c.ask_many([f"/none/{turn}/{i}" for i in range(8)])
-            for c in clients:
-                busy += sum(c.reply().status == p.UNAVAILABLE for _ in range(8))
-            if busy:
-                break
-    assert busy, "the pool is never full"
-    times = queue_full(daemon) - full
-    assert times >= busy and since(daemon, before) == {"resources": times}
-    assert lines(daemon, "request refused: no thread or memory for it")
 
 
 TIMES = 'timeouts = { request = "300ms"; idle = "60s"; };\n'
