@@ -15,7 +15,7 @@ import omring
 import omudp
 import pytest
 from test_escorts import ROW, escorted
-from test_metrics import URIS, CONFIG, Log, ask_all, make_odd, one_of_each_v3
+from test_metrics import CONFIG, URIS, Log, ask_all, make_odd
 
 HEADER = glob.glob("/usr/include/sys/sdt.h") + glob.glob("/usr/include/*/sys/sdt.h")
 WITH_PROBES = pytest.mark.skipif(not HEADER, reason="built without <sys/sdt.h> (systemtap-sdt-dev)")

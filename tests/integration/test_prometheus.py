@@ -2,7 +2,6 @@
 """A Prometheus scrapes the daemon, and says that it counts what this test has asked for."""
 import contextlib
 import json
-import os
 import pathlib
 import re
 import shutil
