@@ -8,6 +8,7 @@
 #include "objmapperd/transfer.h"
 #include "objmapperd/transfer_job.h"
 #include "protocol/v3.h"
+#include "storage/kept.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,6 +23,10 @@
 #define STREAK   16
 #define PROMPT   4
 #define PAUSE_NS (20 * OBJM_NS_PER_MS)
+
+/* Files that an escort keeps open. */
+#define KEPT 16
+static const struct objm_kept_limits kept_max = {.size = 1024 * 1024, .memory = 64 * 1024};
 
 /* The longest request and a byte, which would be another's. */
 #define INPUT_MAX (OBJM_V3_REQUEST_MAX + 1)
@@ -73,11 +78,12 @@ static void count_body(struct transfer *t, struct metrics *m, uint64_t now)
 }
 
 /* The one request that @buf holds, if it asks for a body that can be sent now. False: for the worker to look at. */
-static bool start_next(struct transfer *t, const uint8_t *buf, size_t len)
+static bool start_next(struct transfer *t, struct objm_kept *kept, const uint8_t *buf, size_t len)
 {
         struct connection *c = t->c;
         struct server *s = c->worker->server;
-        struct request_context ctx = {.server = s, .snapshot = server_snapshot(s), .peer = &c->peer, .nowait = true};
+        struct request_context ctx = {.server = s, .snapshot = server_snapshot(s), .peer = &c->peer, .nowait = true,
+                                      .kept = kept};
         struct request rq;
         struct reply r;
         size_t used;
@@ -92,6 +98,8 @@ static bool start_next(struct transfer *t, const uint8_t *buf, size_t len)
                 return false;
         }
         probe_request_start(connection_transport(c), &rq);
+        r.kept = r.kept ||
+                 objm_store_keep(ctx.snapshot->store, kept, rq.uri, rq.uri_len, r.fd, &r.info);
         transfer_begin(t, &r);
         return true;
 }
@@ -108,7 +116,7 @@ static int keep_input(struct transfer *t, const uint8_t *buf, size_t len)
 }
 
 /* True: there is a next body. False: the connection is to go back, or with a negative *ret_result to end. */
-static bool find_next(struct transfer *t, struct objm_qsbr_reader *reader, int *ret_result)
+static bool find_next(struct transfer *t, struct objm_kept *kept, struct objm_qsbr_reader *reader, int *ret_result)
 {
         uint8_t buf[INPUT_MAX] objm_uninitialized;
         ssize_t n = recv(t->c->source.fd, buf, sizeof(buf), 0);
@@ -120,8 +128,10 @@ static bool find_next(struct transfer *t, struct objm_qsbr_reader *reader, int *
                 return false;
         }
         t->received_ns = objm_clock_ns();
+        objm_kept_expire(kept, t->received_ns);
+        objm_kept_begin(kept, t->received_ns);
         objm_qsbr_online(reader);
-        found = start_next(t, buf, (size_t)n);
+        found = start_next(t, kept, buf, (size_t)n);
         objm_qsbr_offline(reader);
         *ret_result = found ? 0 : keep_input(t, buf, (size_t)n);
         return found;
@@ -139,7 +149,8 @@ static bool may_go_on(const struct transfer *t, struct objm_crew *crew, uint64_t
  * Bodies, one after the other, counted in @m if there is any. 0: the connection goes back to the worker; else what kept
  * one from being sent.
  */
-static int send_bodies(struct transfer *t, struct objm_qsbr_reader *reader, struct metrics *m, int *ret_result)
+static int send_bodies(struct transfer *t, struct objm_kept *kept, struct objm_qsbr_reader *reader, struct metrics *m,
+                       int *ret_result)
 {
         struct objm_crew *crew = t->c->worker->server->escorts;
         uint64_t now = objm_clock_ns(), turn_ends = now + TURN_NS;
@@ -154,8 +165,18 @@ static int send_bodies(struct transfer *t, struct objm_qsbr_reader *reader, stru
                 now = objm_clock_ns();
                 if (m)
                         count_body(t, m, now);
-        } while (m && may_go_on(t, crew, now, turn_ends) && find_next(t, reader, ret_result));
+        } while (m && may_go_on(t, crew, now, turn_ends) && find_next(t, kept, reader, ret_result));
         return 0;
+}
+
+/* Nothing is kept any more: a body that others go on with has its descriptor for itself. */
+static void part(struct transfer *t, struct objm_kept *kept)
+{
+        if (t->lent_fd)
+                objm_kept_surrender(kept, t->body.fd);
+        t->lent_fd = false;
+        t->body.bytes = NULL;
+        objm_kept_deinit(kept);
 }
 
 /* As send_bodies(). The socket waits for its peer only here. */
@@ -164,9 +185,12 @@ static int keep_company(struct transfer *t, struct objm_qsbr_reader *reader, int
         struct metrics_all *all = &t->c->worker->server->metrics;
         struct metrics *m = metrics_begin(all);
         int fd = t->c->source.fd, r = objm_body_set_patience(fd, STALL_MS), e;
+        struct objm_kept kept;
 
+        objm_kept_init(&kept, KEPT, kept_max, &t->c->worker->server->kept);
         if (r == 0)
-                r = send_bodies(t, reader, m, ret_result);
+                r = send_bodies(t, &kept, reader, m, ret_result);
+        part(t, &kept);
         if (m)
                 metrics_end(all, m);
         e = objm_body_set_patience(fd, 0);

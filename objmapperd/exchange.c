@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/pagecache.h"
 #include "objmapperd/control.h"
 #include "objmapperd/escort.h"
 #include "objmapperd/hello.h"
@@ -386,15 +387,23 @@ static void own_body(struct connection *c, struct reply *reply)
         if (reply->kept)
                 objm_kept_surrender(&c->worker->kept, reply->fd);
         reply->kept = false;
+        reply->bytes = NULL;
 }
 
 static bool keep_body(struct connection *c, const struct request *rq, const struct reply *reply)
 {
         struct worker *w = c->worker;
 
-        return reply->kept || (reply->mode == OBJM_MODE_INLINE &&
-                               objm_store_keep(w->snapshot->store, &w->kept, rq->uri, rq->uri_len, reply->fd,
-                                               &reply->info));
+        return reply->kept || objm_store_keep(w->snapshot->store, &w->kept, rq->uri, rq->uri_len, reply->fd,
+                                              &reply->info);
+}
+
+ssize_t exchange_read_body(const struct reply *r, uint8_t *buf)
+{
+        if (!r->bytes)
+                return objm_pagecache_read(r->fd, buf, (size_t)r->body_len, r->body_at);
+        memcpy(buf, r->bytes + r->body_at, (size_t)r->body_len);
+        return (ssize_t)r->body_len;
 }
 
 void exchange_end_body(struct connection *c, const struct request *rq, struct reply *reply, bool sent)

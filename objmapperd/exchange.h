@@ -42,6 +42,9 @@ int exchange_send_fds(struct connection *c, const uint8_t *msg, size_t len, cons
 bool exchange_send_fd(struct connection *c, struct reply *r) objm_must_check;
 void exchange_doorbell(struct connection *c);
 
+/* Copies the body of @r, without waiting for a disk. As objm_pagecache_read(). */
+ssize_t exchange_read_body(const struct reply *r, uint8_t *buf) objm_must_check;
+
 /* The worker has read the body of @r, all of it if @sent: closes the descriptor, unless it is one to be kept. */
 void exchange_end_body(struct connection *c, const struct request *rq, struct reply *r, bool sent);
 

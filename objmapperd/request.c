@@ -169,17 +169,29 @@ static uint8_t pick_mode(const struct request_context *ctx, const struct request
         return ctx->peer->remote ? OBJM_MODE_COPY : OBJM_MODE_FD;
 }
 
-/* A small object that this thread has open already. A condition is answered by what the tree says. */
+/* True: it will be answered with bytes, if the object is small. */
+static bool asks_for_bytes(const struct request *rq)
+{
+        return rq->mode == OBJM_MODE_COPY || rq->mode == OBJM_MODE_SPLICE ||
+               (rq->mode == OBJM_MODE_AUTO && rq->inline_limit);
+}
+
+/* An object that this thread has open already. A condition is answered by what the tree says. */
 static bool run_kept(const struct request_context *ctx, const struct request *rq, struct reply *ret)
 {
         struct reply r = request_refuse(rq, OBJM_STATUS_OK, NULL);
+        bool automatic = rq->mode == OBJM_MODE_AUTO;
+        struct objm_kept_object o;
 
-        if (!ctx->kept || rq->mode != OBJM_MODE_AUTO || !rq->inline_limit || rq->conditional ||
-            !objm_store_find_kept(ctx->snapshot->store, ctx->kept, ctx->peer, rq->uri, rq->uri_len, &r.fd, &r.info) ||
-            r.info.size > rq->inline_limit)
+        if (!ctx->kept || rq->conditional || !asks_for_bytes(rq) ||
+            !objm_store_find_kept(ctx->snapshot->store, ctx->kept, ctx->peer, rq->uri, rq->uri_len, &o) ||
+            (automatic && o.info.size > rq->inline_limit))
                 return false;
-        make_body(rq, OBJM_MODE_INLINE, &r);
+        r.fd = o.fd;
+        r.bytes = o.bytes;
+        r.info = o.info;
         r.kept = true;
+        make_body(rq, automatic ? OBJM_MODE_INLINE : rq->mode, &r);
         *ret = r;
         return true;
 }

@@ -33,7 +33,8 @@ struct reply {
         uint32_t id;
         int fd;           /* owned; -1: none. To be passed, unless body is set */
         bool body;        /* fd is to be read and its bytes sent: body_len from body_at on */
-        bool kept;        /* with body: fd is lent by the worker's kept descriptors */
+        bool kept;        /* with body: fd is lent by this thread's kept descriptors */
+        const uint8_t *bytes; /* with kept: the whole object, lent until the next request; NULL: read fd */
         uint64_t body_at, body_len;
         const char *text; /* static, or stays until the reply is encoded; says more than the status; may be NULL */
         struct objm_object_info info; /* with status OK; version 0: none */

@@ -313,7 +313,7 @@ static enum step put_body(struct turn *t, const struct request *rq, struct reply
                         exchange_end_body(r->c, rq, reply, false);
                         return STEP_WAIT;
                 }
-                n = objm_body_read_cached(reply->fd, buf, (size_t)reply->body_len, reply->body_at);
+                n = exchange_read_body(reply, buf);
         }
         all = n == (ssize_t)reply->body_len;
         exchange_end_body(r->c, rq, reply, all);

@@ -42,7 +42,8 @@ static void give_back(struct objm_mail *m)
 void transfer_describe(const struct connection *c, const struct reply *r, struct objm_body *body)
 {
         body->fd = r->fd;
-        body->splice = r->mode == OBJM_MODE_SPLICE && r->body_len >= TRANSFER_SPLICE_MIN;
+        body->bytes = r->bytes;
+        body->splice = !r->bytes && r->mode == OBJM_MODE_SPLICE && r->body_len >= TRANSFER_SPLICE_MIN;
         body->nowait = body->probed = body->patient = false;
         body->at = r->body_at;
         body->left = r->body_len;
@@ -181,7 +182,7 @@ static int splice_now(struct connection *c, const struct reply *r, size_t *ret_s
 static size_t fill(const struct connection *c, const struct reply *r, uint8_t *buf, size_t cap)
 {
         size_t head = c->dialect->encode(buf, cap, r);
-        ssize_t n = r->body_len ? objm_body_read_cached(r->fd, buf + head, (size_t)r->body_len, r->body_at) : 0;
+        ssize_t n = r->body_len ? exchange_read_body(r, buf + head) : 0;
 
         return n == (ssize_t)r->body_len ? head + (size_t)n : 0;
 }

@@ -32,12 +32,16 @@ void transfer_begin(struct transfer *t, struct reply *r)
         t->rq.want_metadata = r->want_metadata;
         r->fd = -1;
         count(t, true);
-        if (r->body_len > READAHEAD)
+        t->lent_fd = r->kept;
+        if (r->body_len > READAHEAD && !r->kept)
                 (void)posix_fadvise(t->body.fd, (off_t)r->body_at, (off_t)r->body_len, POSIX_FADV_SEQUENTIAL);
 }
 
 void transfer_end_body(struct transfer *t)
 {
+        if (t->lent_fd)
+                t->body.fd = -1;
+        t->lent_fd = false;
         objm_body_deinit(&t->body);
         t->bodies++;
         t->uncounted = true;

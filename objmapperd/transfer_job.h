@@ -30,6 +30,7 @@ struct transfer {
         bool cold;             /* may wait for the disk when it runs next in the pool */
         bool alone;            /* no other request had come: an escort may look for the next */
         bool counted;          /* as a body, in the server */
+        bool lent_fd;          /* body.fd is one of the escort's kept ones */
         bool end_of_input;     /* that an escort has met */
         bool slow;             /* the client has paused */
         uint8_t prompt;        /* short waits of the pool, one after the other */
@@ -49,7 +50,7 @@ struct transfer {
         uint8_t uri[];
 };
 
-/* Takes r->fd, which is to be sent. */
+/* Takes r->fd, which is to be sent; what is kept stays the escort's until transfer_end_body(). */
 void transfer_begin(struct transfer *t, struct reply *r);
 
 /* Goes on with the body. As objm_body_send(). */

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "objmapperd/connection.h"
 #include "objmapperd/quarantine.h"
+#include "objmapperd/transfer.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -18,6 +19,8 @@
 /* Small files that a worker keeps open. Where each connection has one there may be a thousand of them. */
 #define KEPT     512
 #define KEPT_OWN 16
+
+static const struct objm_kept_limits kept_max = {.size = TRANSFER_GATHER_MAX, .memory = TRANSFER_GATHER_MAX};
 
 static uint64_t timeout_of(const struct worker *w, enum worker_wait wait)
 {
@@ -263,7 +266,7 @@ static int worker_new(struct server *s, struct worker **ret)
         rings_init(&w->rings);
         objm_list_init(&w->open);
         objm_list_init(&w->link);
-        objm_kept_init(&w->kept, s->model->placement == OBJM_PLACE_OWN ? KEPT_OWN : KEPT, &s->kept);
+        objm_kept_init(&w->kept, s->model->placement == OBJM_PLACE_OWN ? KEPT_OWN : KEPT, kept_max, &s->kept);
         pthread_mutex_init(&w->open_lock, NULL);
         objm_spin_init(&w->spin, config->optimize_for_latency ? OBJM_SPIN_DEFAULT_NS : 0);
         w->metrics = metrics_begin(&s->metrics);

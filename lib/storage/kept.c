@@ -7,10 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-void objm_kept_init(struct objm_kept *k, unsigned capacity, struct objm_kept_budget *budget)
+void objm_kept_init(struct objm_kept *k, unsigned capacity, struct objm_kept_limits max,
+                    struct objm_kept_budget *budget)
 {
         assert(capacity >= OBJM_KEPT_WAYS && (capacity & (capacity - 1)) == 0);
-        *k = (struct objm_kept){.budget = budget, .n_sets = capacity / OBJM_KEPT_WAYS};
+        *k = (struct objm_kept){.budget = budget, .n_sets = capacity / OBJM_KEPT_WAYS, .max = max};
 }
 
 static unsigned n_slots(const struct objm_kept *k)
@@ -26,6 +27,8 @@ static int empty(struct objm_kept *k, struct objm_kept_slot *slot)
         slot->fd = -1;
         free(slot->key);
         slot->key = NULL;
+        free(slot->bytes);
+        slot->bytes = NULL;
         slot->since = k->now;
         k->n--;
         atomic_fetch_add_explicit(&k->budget->left, 1, memory_order_relaxed);

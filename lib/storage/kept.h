@@ -2,15 +2,14 @@
 #ifndef OBJM_STORAGE_KEPT_H
 #define OBJM_STORAGE_KEPT_H
 /*
- * Small files that one thread has been asked for again and again and keeps open, so that the next request costs it an
- * fstat(2) and a read. These descriptors are the thread's own: none of them leaves the process, and they are read at
- * explicit offsets only.
+ * Files that one thread has been asked for again and again and keeps open, small ones with their bytes in memory. These
+ * descriptors are the thread's own: none of them leaves the process, and they are read at explicit offsets only.
  *
  * A kept descriptor stands for its name as long as (1) every change to the trees has been reported and handled, which
  * objm_sync_is_current() says, (2) nothing was reported that concerns the name (epochs.h), (3) the file's ctime is
  * what it was. The third covers what is not reported: what is done to the file through a shared mapping or another
- * hard link. A file is kept only when it has not changed for longer than its file system's clock needs to tell two
- * changes apart.
+ * hard link. It costs a system call, so while the bytes are in memory it is asked every OBJM_KEPT_FRESH_NS only. A file
+ * is kept only when it has not changed for longer than its file system's clock needs to tell two changes apart.
  *
  * Nothing is kept for longer than OBJM_KEPT_NS: then the name is opened anew, as if it had not been known. That bounds
  * what nobody reports (a mount on a directory), and for how long a deleted file takes space.
@@ -24,13 +23,19 @@
 #include <time.h>
 
 #define OBJM_KEPT_NS       UINT64_C(1000000000)
-#define OBJM_KEPT_SIZE_MAX (16 * 1024) /* bytes of a file that is kept */
+#define OBJM_KEPT_FRESH_NS UINT64_C(10000000)
 #define OBJM_KEPT_WAYS     4
 
 /* What all threads together may keep. */
 struct objm_kept_budget {
         atomic_long left;
         atomic_uint squeezes; /* raised when descriptors have run out: whoever keeps some closes them */
+};
+
+/* Bytes. */
+struct objm_kept_limits {
+        uint64_t size;   /* of a file that is kept */
+        uint64_t memory; /* of one whose bytes are in memory, too */
 };
 
 struct objm_kept_slot {
@@ -42,6 +47,8 @@ struct objm_kept_slot {
         struct objm_epoch epoch;
         struct timespec ctime;
         struct objm_object_info info;
+        uint8_t *bytes;   /* owned, as many as the object has; NULL: not in memory */
+        uint64_t read_at; /* ns, with bytes: when they were compared with the file */
         bool live;      /* the slot is in use */
         bool used;      /* since somebody last wanted its place */
 };
@@ -50,6 +57,7 @@ struct objm_kept {
         struct objm_kept_budget *budget;
         struct objm_kept_slot *slots; /* NULL until something is asked for */
         unsigned n_sets;              /* of OBJM_KEPT_WAYS slots; a power of two */
+        struct objm_kept_limits max;
         unsigned n;                   /* descriptors kept */
         unsigned squeezes;            /* as far as it has been heeded */
         uint64_t now, due;            /* ns: of the batch; when to look for what is too old */
@@ -66,7 +74,8 @@ struct objm_kept {
 };
 
 /* @capacity: slots, a power of two, OBJM_KEPT_WAYS at least. @budget outlives it. */
-void objm_kept_init(struct objm_kept *k, unsigned capacity, struct objm_kept_budget *budget);
+void objm_kept_init(struct objm_kept *k, unsigned capacity, struct objm_kept_limits max,
+                    struct objm_kept_budget *budget);
 
 /* Closes all. May be used again. */
 void objm_kept_clear(struct objm_kept *k);

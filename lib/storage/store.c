@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/pagecache.h"
 #include "storage/catalog.h"
 #include "storage/counters.h"
 #include "storage/kept.h"
@@ -232,13 +233,38 @@ static bool is_still(const struct objm_kept_slot *slot)
                st.st_ctim.tv_nsec == slot->ctime.tv_nsec && (uint64_t)st.st_size == slot->info.size;
 }
 
+/* Into memory, if the object is small and all of it in the page cache. */
+static void read_bytes(const struct objm_kept *k, struct objm_kept_slot *slot)
+{
+        size_t size = (size_t)slot->info.size;
+
+        if (slot->info.size > k->max.memory)
+                return;
+        if (!slot->bytes)
+                slot->bytes = malloc(size ? size : 1);
+        if (!slot->bytes || objm_pagecache_read(slot->fd, slot->bytes, size, 0) == (ssize_t)size)
+                return;
+        free(slot->bytes);
+        slot->bytes = NULL;
+}
+
+/* First read, then asked whether it has changed: who writes has changed the ctime before the first byte. */
+static bool is_fresh(const struct objm_kept *k, struct objm_kept_slot *slot)
+{
+        if (slot->bytes && k->now - slot->read_at < OBJM_KEPT_FRESH_NS)
+                return true;
+        read_bytes(k, slot);
+        slot->read_at = k->now;
+        return is_still(slot);
+}
+
 /* Is the slot's file what an opening would find? What is not known for sure stays kept. */
 static bool is_true(struct objm_store *s, struct objm_kept *k, struct objm_kept_slot *slot)
 {
         if (!all_known(s, k))
                 return false;
         if (!objm_kept_is_old(k, slot) &&
-            objm_epoch_same(slot->epoch, objm_epochs_of(&s->catalog.epochs, slot->hash)) && is_still(slot))
+            objm_epoch_same(slot->epoch, objm_epochs_of(&s->catalog.epochs, slot->hash)) && is_fresh(k, slot))
                 return true;
         objm_kept_drop(k, slot);
         return false;
@@ -247,6 +273,10 @@ static bool is_true(struct objm_store *s, struct objm_kept *k, struct objm_kept_
 /* The counts are taken first: a directory made in between, which nobody watches yet, has then raised them. */
 static void wish(struct objm_store *s, struct objm_kept *k, uint64_t hash, const void *uri, size_t len)
 {
+        const struct objm_entry *entry = objm_index_find(s->catalog.index, uri, len);
+
+        if (!entry || entry->info.size > k->max.size)
+                return;
         k->wish.epoch = objm_epochs_of(&s->catalog.epochs, hash);
         k->wish.hash = hash;
         k->wish.len = len;
@@ -255,7 +285,7 @@ static void wish(struct objm_store *s, struct objm_kept *k, uint64_t hash, const
 }
 
 bool objm_store_find_kept(struct objm_store *s, struct objm_kept *k, const struct objm_peer *peer, const void *uri,
-                          size_t len, int *ret_fd, struct objm_object_info *ret_info)
+                          size_t len, struct objm_kept_object *ret)
 {
         const struct objm_export *e = len <= OBJM_URI_MAX ? objm_exports_find(&s->catalog.exports, uri, len) : NULL;
         struct objm_kept_slot *slot;
@@ -273,8 +303,7 @@ bool objm_store_find_kept(struct objm_store *s, struct objm_kept *k, const struc
                 return false;
         }
         slot->used = true;
-        *ret_fd = slot->fd;
-        *ret_info = slot->info;
+        *ret = (struct objm_kept_object){.fd = slot->fd, .bytes = slot->bytes, .info = slot->info};
         count(s, OBJM_COUNT_HIT, 0);
         return true;
 }
@@ -293,7 +322,7 @@ bool objm_store_keep(struct objm_store *s, struct objm_kept *k, const void *uri,
         const struct objm_export *e;
         struct timespec ctime;
 
-        if (!k->wish.uri || k->wish.uri != uri || k->wish.len != len || info->size > OBJM_KEPT_SIZE_MAX ||
+        if (!k->wish.uri || k->wish.uri != uri || k->wish.len != len || info->size > k->max.size ||
             k->wish.hash != objm_index_hash(s->catalog.index, uri, len))
                 return false;
         e = objm_exports_find(&s->catalog.exports, uri, len);

@@ -108,13 +108,19 @@ struct objm_store_name {
 #define OBJM_STORE_EXPECT_MAX 32
 void objm_store_expect(struct objm_store *s, const struct objm_store_name *names, unsigned n);
 
+/* What one thread keeps, lent until the next call with the same struct objm_kept. */
+struct objm_kept_object {
+        int fd;               /* O_RDONLY; read it at explicit offsets, never send it */
+        const uint8_t *bytes; /* all of it, of version info.version; NULL: read fd */
+        struct objm_object_info info;
+};
+
 /*
- * The object's descriptor and info, without looking at the tree, when this thread has kept it and every change that was
- * made before objm_kept_begin() is known. True: @ret_fd, O_RDONLY, is lent until the next call with @k; read it at
- * explicit offsets, never send it. False: says nothing, ask open(), and then keep().
+ * The object, without looking at the tree, when this thread has kept it and every change that was reported before
+ * objm_kept_begin() is known. False: says nothing, ask open(), and then keep().
  */
 bool objm_store_find_kept(struct objm_store *s, struct objm_kept *k, const struct objm_peer *peer, const void *uri,
-                          size_t len, int *ret_fd, struct objm_object_info *ret_info);
+                          size_t len, struct objm_kept_object *ret);
 
 /*
  * Right after find_kept() has said no and open() has made @fd, which nobody else has had: true when it is kept, and

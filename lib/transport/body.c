@@ -2,15 +2,14 @@
 #include "transport/body.h"
 
 #include "base/fd.h"
+#include "base/pagecache.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/vfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -29,6 +28,11 @@ static int how_to_wait(const struct objm_body *b)
         return b->patient ? 0 : MSG_DONTWAIT;
 }
 
+static size_t smaller(uint64_t a, size_t b)
+{
+        return a < b ? (size_t)a : b;
+}
+
 #define NOT_CACHED (-EBUSY) /* which neither reading nor sending says */
 
 static ssize_t read_some(int fd, void *buf, size_t len, uint64_t at)
@@ -41,26 +45,6 @@ static ssize_t read_some(int fd, void *buf, size_t len, uint64_t at)
         return n < 0 ? -EIO : n;
 }
 
-static bool in_memory(int fd)
-{
-        struct statfs fs;
-
-        return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
-}
-
-ssize_t objm_body_read_cached(int fd, void *buf, size_t len, uint64_t at)
-{
-        struct iovec iov = {.iov_base = buf, .iov_len = len};
-        ssize_t n = preadv2(fd, &iov, 1, (off_t)at, RWF_NOWAIT);
-
-        if (n < 0 && errno == EOPNOTSUPP) {
-                if (!in_memory(fd))
-                        return -EOPNOTSUPP;
-                n = pread(fd, buf, len, (off_t)at);
-        }
-        return n < 0 ? -errno : n;
-}
-
 static ssize_t read_at(int fd, void *buf, size_t len, uint64_t at)
 {
         ssize_t n = pread(fd, buf, len, (off_t)at);
@@ -71,7 +55,7 @@ static ssize_t read_at(int fd, void *buf, size_t len, uint64_t at)
 int objm_body_read(int fd, void *buf, size_t len, uint64_t at, bool nowait)
 {
         for (size_t have = 0; have < len;) {
-                ssize_t n = (nowait ? objm_body_read_cached : read_at)(fd, (uint8_t *)buf + have, len - have,
+                ssize_t n = (nowait ? objm_pagecache_read : read_at)(fd, (uint8_t *)buf + have, len - have,
                                                                        at + have);
 
                 if (n == -EOPNOTSUPP)
@@ -88,7 +72,7 @@ int objm_body_read(int fd, void *buf, size_t len, uint64_t at, bool nowait)
 /* All of it, NOT_CACHED or -EIO; waits where the file system cannot say. */
 static ssize_t read_cached(int fd, void *buf, size_t len, uint64_t at)
 {
-        ssize_t n = objm_body_read_cached(fd, buf, len, at);
+        ssize_t n = objm_pagecache_read(fd, buf, len, at);
 
         if (n == -EOPNOTSUPP)
                 return read_some(fd, buf, len, at);
@@ -139,23 +123,23 @@ static int at_hand(int fd, uint64_t at, uint64_t len)
         return first && last ? (first < last ? first : last) : 0;
 }
 
-static size_t smaller(uint64_t a, size_t b)
+static ssize_t send_two(int sock, const void *a, size_t a_len, const void *b, size_t b_len, int flags)
 {
-        return a < b ? (size_t)a : b;
+        struct iovec iov[2] = {{.iov_base = (void *)a, .iov_len = a_len}, {.iov_base = (void *)b, .iov_len = b_len}};
+        struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
+        ssize_t n;
+
+        do
+                n = sendmsg(sock, &msg, flags | MSG_NOSIGNAL);
+        while (n < 0 && errno == EINTR);
+        return n < 0 ? -errno : n;
 }
 
-/* What is left of the head and the next bytes of the file leave in one message. Bytes of the file, or -errno. */
-static ssize_t copy_piece(struct objm_body *b, int sock, uint8_t *buf, size_t cap)
+/* What @n bytes, sent of head and file, mean for the head; what is left of them is the file's. */
+static ssize_t after_head(struct objm_body *b, ssize_t n)
 {
-        size_t head = b->head_len - b->head_sent, want = smaller(b->left, cap - head);
-        ssize_t got = 0, n;
+        size_t head = b->head_len - b->head_sent;
 
-        if (want)
-                got = (b->nowait ? read_cached : read_some)(b->fd, buf + head, want, b->at);
-        if (got < 0 || (want && got == 0))
-                return got < 0 ? got : -ENODATA;
-        memcpy(buf, b->head + b->head_sent, head);
-        n = send_some(sock, buf, head + (size_t)got, how_to_wait(b));
         if (n < 0)
                 return n;
         if ((size_t)n < head) {
@@ -164,6 +148,31 @@ static ssize_t copy_piece(struct objm_body *b, int sock, uint8_t *buf, size_t ca
         }
         b->head_sent = b->head_len;
         return n - (ssize_t)head;
+}
+
+/* As copy_piece(). */
+static ssize_t piece_of_memory(struct objm_body *b, int sock, size_t cap)
+{
+        size_t head = b->head_len - b->head_sent;
+
+        return after_head(b, send_two(sock, b->head + b->head_sent, head, b->bytes + b->at,
+                                      smaller(b->left, cap - head), how_to_wait(b)));
+}
+
+/* What is left of the head and the next bytes of the file leave in one message. Bytes of the file, or -errno. */
+static ssize_t copy_piece(struct objm_body *b, int sock, uint8_t *buf, size_t cap)
+{
+        size_t head = b->head_len - b->head_sent, want = smaller(b->left, cap - head);
+        ssize_t got = 0;
+
+        if (b->bytes)
+                return piece_of_memory(b, sock, cap);
+        if (want)
+                got = (b->nowait ? read_cached : read_some)(b->fd, buf + head, want, b->at);
+        if (got < 0 || (want && got == 0))
+                return got < 0 ? got : -ENODATA;
+        memcpy(buf, b->head + b->head_sent, head);
+        return after_head(b, send_some(sock, buf, head + (size_t)got, how_to_wait(b)));
 }
 
 /* MSG_MORE: the head waits for the first bytes of the file, so that both leave in one segment. */

@@ -24,6 +24,7 @@ struct objm_body {
         uint8_t head_len, head_sent;
         uint8_t head[OBJM_BODY_HEAD_MAX];
         uint64_t at, left; /* in the file, bytes */
+        const uint8_t *bytes; /* borrowed: the whole file, which then is not read; NULL: it is */
 };
 
 enum {
@@ -54,13 +55,6 @@ int objm_body_send(struct objm_body *b, int sock, size_t quantum, void *buf, siz
  * or may write it.
  */
 bool objm_body_cached(const struct objm_body *b);
-
-/*
- * Reads without waiting for a disk. Bytes, also fewer than @len where only those are in the page cache or the file
- * ends; or negative errno: -EAGAIN nothing is, -EOPNOTSUPP the file system cannot tell. RWF_NOWAIT (Linux 4.14) says
- * that of tmpfs and ramfs, too, which have no disk and are read at once.
- */
-ssize_t objm_body_read_cached(int fd, void *buf, size_t len, uint64_t at) objm_must_check;
 
 /*
  * Reads all of @len bytes, with @nowait without waiting for a disk. 0; -EAGAIN: with @nowait, they are not in memory,

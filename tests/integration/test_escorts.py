@@ -116,6 +116,38 @@ def unread_by_daemon(c):
     return struct.unpack("i", fcntl.ioctl(c.sock, termios.TIOCOUTQ, bytes(4)))[0]
 
 
+def test_a_change_shows_in_the_next_body(start, sized, way):
+    """Though an escort keeps open what it is asked for again."""
+    daemon = start({"/": sized.path})
+    for uri in ("/s4096", "/s65536", "/s1048576"):
+        path = sized.path / uri[1:]
+        with escorted(daemon, way, sized) as c:
+            for i in range(60):
+                for _ in range(4):
+                    check(c.get(uri, mode=way[1]), sized.files[uri])
+                sized.files[uri] = bytes([i]) + sized.files[uri][1:]
+                if i % 3:
+                    path.with_name("new").write_bytes(sized.files[uri])
+                    os.rename(path.with_name("new"), path)
+                else:
+                    with open(path, "r+b") as f:
+                        f.write(bytes([i]))
+
+
+def test_a_kept_body_that_the_pool_goes_on_with(start, sized, way):
+    """Its descriptor goes with it; the name does not lead there any more."""
+    daemon = start({"/": sized.path})
+    uri = "/s1048576"
+    with escorted(daemon, way, sized) as c:
+        for _ in range(10):
+            check(c.get(uri, mode=way[1]), sized.files[uri])
+        c.ask(uri, way[1])
+        wait_until(lambda: daemon.escorts() == 0, message="an escort stays with a client that stalls")
+        os.unlink(sized.path / uri[1:])
+        check(c.reply(), sized.files[uri])
+        assert c.get(uri, mode=way[1]).status == p.NOT_FOUND
+
+
 def test_end_of_input(start, sized, way):
     daemon = start({"/": sized.path})
     with escorted(daemon, way, sized) as c:

@@ -2,6 +2,7 @@
 #include "transport/body.h"
 
 #include "base/fd.h"
+#include "base/pagecache.h"
 #include "resources.h"
 
 #include <errno.h>
@@ -429,13 +430,41 @@ static void what_is_in_memory_anyway_is_read_at_once(void **state)
 
         assert_return_code(fd, errno);
         assert_int_equal(write(fd, "content", 7), 7);
-        assert_int_equal(objm_body_read_cached(fd, bytes, sizeof(bytes), 0), 7);
+        assert_int_equal(objm_pagecache_read(fd, bytes, sizeof(bytes), 0), 7);
         assert_memory_equal(bytes, "content", 7);
-        assert_int_equal(objm_body_read_cached(fd, bytes, 3, 5), 2);
+        assert_int_equal(objm_pagecache_read(fd, bytes, 3, 5), 2);
         assert_memory_equal(bytes, "nt", 2);
-        assert_int_equal(objm_body_read_cached(fd, bytes, 1, 7), 0);
+        assert_int_equal(objm_pagecache_read(fd, bytes, 1, 7), 0);
         objm_fd_close(fd);
-        assert_int_equal(objm_body_read_cached(-1, bytes, 1, 0), -EBADF);
+        assert_int_equal(objm_pagecache_read(-1, bytes, 1, 0), -EBADF);
+}
+
+/* The bytes are in memory already: the file is not read, and may be anything. */
+static void what_is_lent_is_sent(void **state)
+{
+        for (size_t cap = OBJM_BODY_HEAD_MAX; cap <= CAP; cap = cap * 4 + 1) {
+                struct pair p = new_pair(2304);
+                struct objm_body b = new_body(false, file_of(0), 40, 7, 60000);
+
+                b.bytes = content;
+                assert_arrived(send_all(&b, p, QUANTUM, cap, 777), 40, 7, 60000);
+                objm_body_deinit(&b);
+                close_pair(p);
+        }
+}
+
+static void what_is_lent_no_more_is_read(void **state)
+{
+        struct pair p = new_pair(2304);
+        struct objm_body b = new_body(false, file_of(70000), 40, 7, 60000);
+
+        b.bytes = content;
+        assert_int_equal(objm_body_send(&b, p.ours, QUANTUM, buf, CAP), -EAGAIN);
+        assert_in_range(b.left, 1, 59999);
+        b.bytes = NULL;
+        assert_arrived(send_all(&b, p, QUANTUM, CAP, 777), 40, 7, 60000);
+        objm_body_deinit(&b);
+        close_pair(p);
 }
 
 /* Any size, range, head, quantum, buffer and pace: what arrives is the head and the range. */
@@ -476,6 +505,8 @@ int main(void)
                 counted_test(what_is_still_being_read_is_not_cached),
                 counted_test(what_is_cached_goes_without_waiting),
                 counted_test(what_is_in_memory_anyway_is_read_at_once),
+                counted_test(what_is_lent_is_sent),
+                counted_test(what_is_lent_no_more_is_read),
                 counted_test(anything_arrives_as_it_is),
         };
 

@@ -12,13 +12,15 @@
 #define CAPACITY 64
 #define NOW      (1000 * OBJM_NS_PER_S)
 
+static const struct objm_kept_limits limits = {.size = 16 * 1024, .memory = 4096};
+
 static struct objm_kept_budget budget;
 static struct objm_kept kept;
 
 static int setup(void **state)
 {
         atomic_store(&budget.left, 40);
-        objm_kept_init(&kept, CAPACITY, &budget);
+        objm_kept_init(&kept, CAPACITY, limits, &budget);
         return fixture_setup(state);
 }
 
@@ -38,12 +40,13 @@ static bool in_step(struct fixture *f)
 static bool ask_as(struct fixture *f, const struct objm_peer *peer, const char *uri, uint64_t now)
 {
         struct objm_object_info info;
+        struct objm_kept_object o;
         size_t len = strlen(uri);
         int fd;
 
         objm_qsbr_quiescent(&f->r);
         objm_kept_begin(&kept, now);
-        if (objm_store_find_kept(f->s, &kept, peer, uri, len, &fd, &info))
+        if (objm_store_find_kept(f->s, &kept, peer, uri, len, &o))
                 return true;
         if (objm_store_open(f->s, peer, uri, len, 0, &fd, &info) == 0 &&
             !objm_store_keep(f->s, &kept, uri, len, fd, &info))
@@ -72,9 +75,9 @@ static void start_and_keep(struct fixture *f)
 static void finds_what_was_asked_for_twice(void **state)
 {
         struct fixture *f = *state;
-        struct objm_object_info info, opened;
+        struct objm_object_info opened;
+        struct objm_kept_object o;
         char buf[16];
-        int fd;
 
         make_file(f, "file", "12345");
         make_file(f, "other", "");
@@ -83,14 +86,15 @@ static void finds_what_was_asked_for_twice(void **state)
         assert_false(finds(f, "/other"));
         assert_int_equal(kept.n, 0);
         keep(f, "/file");
-        assert_true(objm_store_find_kept(f->s, &kept, NULL, "/file", 5, &fd, &info));
-        assert_int_equal(pread(fd, buf, sizeof(buf), 0), 5);
+        assert_true(objm_store_find_kept(f->s, &kept, NULL, "/file", 5, &o));
+        assert_int_equal(pread(o.fd, buf, sizeof(buf), 0), 5);
         assert_memory_equal(buf, "12345", 5);
-        assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+        assert_memory_equal(o.bytes, "12345", 5);
+        assert_int_equal(fcntl(o.fd, F_GETFD), FD_CLOEXEC);
         assert_int_equal(ask(f, "/file", &opened), 0);
-        assert_memory_equal(&info, &opened, sizeof(info));
-        assert_false(objm_store_find_kept(f->s, &kept, NULL, "/fil", 4, &fd, &info));
-        assert_false(objm_store_find_kept(f->s, &kept, NULL, "", 0, &fd, &info));
+        assert_memory_equal(&o.info, &opened, sizeof(opened));
+        assert_false(objm_store_find_kept(f->s, &kept, NULL, "/fil", 4, &o));
+        assert_false(objm_store_find_kept(f->s, &kept, NULL, "", 0, &o));
 }
 
 static void keeps_nothing_that_is_not_watched(void **state)
@@ -118,7 +122,7 @@ static void keeps_nothing_large_and_nothing_with_two_names(void **state)
 
         make_file(f, "large", "");
         at(f, "large", a);
-        assert_return_code(truncate(a, OBJM_KEPT_SIZE_MAX + 1), errno);
+        assert_return_code(truncate(a, (off_t)limits.size + 1), errno);
         make_file(f, "linked", "1");
         at(f, "linked", a);
         at(f, "../other", b);
@@ -176,10 +180,11 @@ static void notices_changes_of_the_tree(void **state)
         assert_int_equal(kept.n, 0);
 }
 
-/* What nobody reports, the ctime shows. */
+/* What nobody reports, the ctime shows; while the bytes are in memory it is not asked all the time. */
 static void notices_changes_by_other_ways(void **state)
 {
         struct fixture *f = *state;
+        uint64_t later = NOW + OBJM_KEPT_FRESH_NS;
         char a[4300], b[4300], *map;
         int fd;
 
@@ -187,7 +192,8 @@ static void notices_changes_by_other_ways(void **state)
         at(f, "file", a);
         at(f, "../other", b);
         assert_return_code(link(a, b), errno);
-        assert_false(finds(f, "/file"));
+        assert_true(ask_as(f, NULL, "/file", later - 1));
+        assert_false(ask_as(f, NULL, "/file", later));
         assert_return_code(unlink(b), errno);
         keep(f, "/file");
         fd = open(a, O_RDWR);
@@ -195,9 +201,63 @@ static void notices_changes_by_other_ways(void **state)
         map = mmap(NULL, 5, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         assert_ptr_not_equal(map, MAP_FAILED);
         map[0] = 'x';
-        assert_false(finds(f, "/file"));
+        assert_false(ask_as(f, NULL, "/file", later));
         munmap(map, 5);
         close(fd);
+}
+
+static void assert_lent(struct fixture *f, uint64_t now, const char *bytes, uint64_t version)
+{
+        struct objm_kept_object o;
+
+        objm_kept_begin(&kept, now);
+        assert_true(objm_store_find_kept(f->s, &kept, NULL, "/file", 5, &o));
+        assert_memory_equal(o.bytes, bytes, 5);
+        assert_int_equal(o.info.version, version);
+}
+
+/* The bytes in memory are those of the version that is told, until the file has been asked again. */
+static void bytes_and_version_belong_together(void **state)
+{
+        struct fixture *f = *state;
+        struct objm_object_info before, after = {0};
+        char a[4300], b[4300];
+
+        make_file(f, "file", "12345");
+        start(f, true, true);
+        keep(f, "/file");
+        assert_int_equal(ask(f, "/file", &before), 0);
+        at(f, "file", a);
+        at(f, "../other", b);
+        assert_return_code(link(a, b), errno);
+        make_file(f, "../other", "abcde"); /* nobody reports it */
+        assert_lent(f, NOW + OBJM_KEPT_FRESH_NS - 1, "12345", before.version);
+        assert_false(ask_as(f, NULL, "/file", NOW + OBJM_KEPT_FRESH_NS));
+        assert_return_code(unlink(b), errno);
+        assert_return_code(utimensat(AT_FDCWD, a, NULL, 0), errno); /* somebody does */
+        keep(f, "/file");
+        assert_int_equal(ask(f, "/file", &after), 0);
+        assert_int_not_equal(before.version, after.version);
+        assert_lent(f, NOW, "abcde", after.version);
+        assert_lent(f, NOW + OBJM_KEPT_FRESH_NS, "abcde", after.version);
+}
+
+static void what_is_not_small_is_not_in_memory(void **state)
+{
+        struct fixture *f = *state;
+        struct objm_kept_object o;
+        char path[4300], other[4300];
+
+        make_file(f, "file", "12345");
+        at(f, "file", path);
+        assert_return_code(truncate(path, (off_t)limits.memory + 1), errno);
+        start(f, true, true);
+        keep(f, "/file");
+        assert_true(objm_store_find_kept(f->s, &kept, NULL, "/file", 5, &o));
+        assert_null(o.bytes);
+        at(f, "../other", other);
+        assert_return_code(link(path, other), errno);
+        assert_false(finds(f, "/file")); /* each time it is asked */
 }
 
 static void survives_changes_of_others(void **state)
@@ -307,16 +367,15 @@ static void goes_when_descriptors_run_out(void **state)
 static void can_be_taken_out(void **state)
 {
         struct fixture *f = *state;
-        struct objm_object_info info;
+        struct objm_kept_object o;
         char buf[8];
-        int fd;
 
         start_and_keep(f);
-        assert_true(objm_store_find_kept(f->s, &kept, NULL, "/file", 5, &fd, &info));
-        objm_kept_surrender(&kept, fd);
+        assert_true(objm_store_find_kept(f->s, &kept, NULL, "/file", 5, &o));
+        objm_kept_surrender(&kept, o.fd);
         assert_int_equal(kept.n, 0);
-        assert_int_equal(pread(fd, buf, sizeof(buf), 0), 5);
-        close(fd);
+        assert_int_equal(pread(o.fd, buf, sizeof(buf), 0), 5);
+        close(o.fd);
 }
 
 static void lists_are_asked_each_time(void **state)
@@ -364,6 +423,8 @@ int main(void)
                 TEST(keeps_nothing_large_and_nothing_with_two_names),
                 TEST(notices_changes_of_the_tree),
                 TEST(notices_changes_by_other_ways),
+                TEST(bytes_and_version_belong_together),
+                TEST(what_is_not_small_is_not_in_memory),
                 TEST(survives_changes_of_others),
                 TEST(does_not_outlive_its_time),
                 TEST(is_bounded),
