@@ -14,7 +14,7 @@
 /* While one connection is polled directly, every so many looks go to all of them. */
 #define LOOKS_PER_EPOLL 8
 /* Looking at rings is no system call: only every so many looks there are looks at sockets. */
-#define LOOKS_PER_SOCKET 32
+#define LOOKS_PER_SOCKET 128
 
 /* Small files that a worker keeps open. Where each connection has one there may be a thousand of them. */
 #define KEPT     512
@@ -129,7 +129,7 @@ static bool spin(struct worker *w)
         metrics_enter(w->metrics, METRICS_POLLING, w->spin.start);
         do
                 found = look(w, &received);
-        while (!found && objm_spin_more(&w->spin));
+        while (!found && (w->rings.n_awake ? objm_spin_more_often(&w->spin) : objm_spin_more(&w->spin)));
         objm_spin_end(&w->spin, found);
         w->snapshot = server_snapshot(w->server); /* whoever asks after a reload gets what it brought */
         w->n_served = 0;

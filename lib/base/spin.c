@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/spin.h"
 
+#include "base/attr.h"
 #include "base/clock.h"
 
 #include <limits.h>
@@ -12,7 +13,9 @@
 #define BACKOFF_MAX 1024
 #define PENALTY_MIN 512
 #define PENALTY_MAX 16384
-#define CALM        4096  /* occasions without a preemption after which the next one counts as the first */
+#define CALM        4096  /* occasions without that after which the next time counts as the first */
+#define FORGIVEN    4     /* of so many ns that pass, one that others had is forgotten */
+#define DEBT_MAX    (8 * OBJM_SPIN_DEBT_NS)
 #define SAMPLE      64    /* occasions between two looks at how often the kernel has switched */
 #define GAP_NS      12000 /* a look takes a microsecond; after this long something else had the CPU */
 
@@ -30,6 +33,25 @@ void objm_spin_init(struct objm_spin *s, uint32_t budget_ns)
                                 .switches_seen = LONG_MAX};
 }
 
+/* True when others had too much of this CPU of late. */
+static bool indebted(struct objm_spin *s, uint64_t now)
+{
+        uint64_t forgiven = (now - s->debt_at) / FORGIVEN;
+
+        if (objm_likely(!s->debt))
+                return false;
+        s->debt -= forgiven < s->debt ? forgiven : s->debt;
+        s->debt_at += forgiven * FORGIVEN;
+        return s->debt > OBJM_SPIN_DEBT_NS;
+}
+
+static void borrow(struct objm_spin *s, uint64_t ns, uint64_t now)
+{
+        (void)indebted(s, now);
+        s->debt = s->debt + ns < DEBT_MAX ? s->debt + ns : DEBT_MAX;
+        s->debt_at = now;
+}
+
 bool objm_spin_begin(struct objm_spin *s)
 {
         if (!s->budget_ns)
@@ -41,6 +63,10 @@ bool objm_spin_begin(struct objm_spin *s)
                 return false;
         }
         s->start = s->last = objm_clock_ns();
+        if (indebted(s, s->start)) {
+                s->sampled++;
+                return false;
+        }
         s->preempted = false;
         return true;
 }
@@ -59,24 +85,25 @@ static bool count_switches(long *ret)
  * What an interrupt or the hypervisor took says nothing about who else wants this CPU, and does not count as time spent
  * polling. Only the kernel's count of involuntary switches tells.
  */
-static void on_gap(struct objm_spin *s, uint64_t ns)
+static void on_gap(struct objm_spin *s, uint64_t now)
 {
+        bool known;
         long n;
 
-        s->start += ns;
-        if (!count_switches(&n)) {
+        s->start += now - s->last;
+        known = count_switches(&n);
+        if (!known || n > s->switches_seen) {
                 s->preempted = true;
-                return;
+                borrow(s, now - s->last, now);
         }
-        if (n > s->switches_seen)
-                s->preempted = true;
-        s->switches_seen = n;
+        if (known)
+                s->switches_seen = n;
 }
 
 static void see_gap(struct objm_spin *s, uint64_t now)
 {
         if (now - s->last > GAP_NS)
-                on_gap(s, now - s->last);
+                on_gap(s, now);
         s->last = now;
 }
 
@@ -85,10 +112,10 @@ bool objm_spin_more(struct objm_spin *s)
         uint64_t now = objm_clock_ns();
 
         see_gap(s, now);
-        return !s->preempted && now - s->start < s->budget_ns;
+        return now - s->start < s->budget_ns && !(s->preempted && s->debt > OBJM_SPIN_DEBT_NS);
 }
 
-static void on_preemption(struct objm_spin *s)
+static void on_displacement(struct objm_spin *s)
 {
         if (s->calm >= CALM)
                 s->penalty = PENALTY_MIN;
@@ -129,11 +156,11 @@ void objm_spin_end(struct objm_spin *s, bool found)
         s->score = s->score - s->score / 8 + (found && !s->preempted ? SCORE_MAX / 8 : 0);
         s->calm++;
         s->in_vain = !found && !s->preempted;
-        if (displaced(s) || s->preempted)
-                on_preemption(s);
+        if (displaced(s))
+                on_displacement(s);
         else if (s->score >= SCORE_PAYS)
                 s->backoff = 1;
-        else if (!found)
+        else if (!found && !s->preempted)
                 on_failure(s);
 }
 

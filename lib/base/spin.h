@@ -12,10 +12,13 @@
  *      }
  *
  * Below one success in two it polls at ever fewer occasions, down to one in 1024; but after a success always at the
- * next one, so that it comes back at once when polling pays again. A look during which the kernel gave this thread's
- * CPU to another says that somebody else wants it: then polling stops for some hundred occasions, and for twice as many
- * each time that happens again soon; so does a kernel that switches at many of the occasions. Time that an interrupt or
- * a hypervisor took is no such sign. One thread per struct.
+ * next one, so that it comes back at once when polling pays again.
+ *
+ * Somebody else may want this CPU. What the kernel gave to others while this thread polled is added up, less a quarter
+ * of the time that passes; above OBJM_SPIN_DEBT_NS polling stops until it is below again. So a kernel thread that runs
+ * for some microseconds now and then costs nothing, and one that has work all the time gets most of the CPU. A kernel
+ * that switches at many of the occasions stops it for some hundred occasions, and for twice as many each time that
+ * happens again soon. Time that an interrupt or a hypervisor took is no such sign. One thread per struct.
  *
  * Two sides that both sleep wake each other and each gives up polling before the other is awake, for as long as that
  * takes longer than they poll. Who tells by objm_spin_slept() how a sleep after an occasion ended polls for up to
@@ -26,6 +29,8 @@
 
 #define OBJM_SPIN_DEFAULT_NS 40000
 #define OBJM_SPIN_LATE       8
+#define OBJM_SPIN_DEBT_NS    2000000
+#define OBJM_SPIN_LOOKS      8 /* between two looks at the time */
 
 struct objm_spin {
         uint32_t budget_ns; /* 0: never */
@@ -33,11 +38,14 @@ struct objm_spin {
         uint32_t score;     /* recent successes, 0..1024 */
         uint32_t skip;      /* occasions still to pass by */
         uint32_t backoff;   /* how many to pass by after the next failure */
-        uint32_t penalty;   /* how many to pass by after the next preemption */
-        uint32_t calm;      /* occasions since the last one */
+        uint32_t penalty;   /* how many to pass by when the kernel is next seen to switch at many */
+        uint32_t calm;      /* occasions since it last was */
+        uint64_t debt;      /* ns that others had while this thread polled, as of debt_at */
+        uint64_t debt_at;   /* ns */
         uint32_t sampled;   /* occasions since the count of switches was looked at */
         long switches;      /* involuntary ones of this thread, then */
         long switches_seen; /* the same when last looked at; LONG_MAX before */
+        uint32_t looks;     /* ever, by more_often() */
         bool preempted;
         bool in_vain;       /* the last occasion ended without a find */
         uint64_t start, last; /* ns; after end(), `last` is when that was */
@@ -51,6 +59,17 @@ bool objm_spin_begin(struct objm_spin *s);
 
 /* True while there is budget. Call once a look. */
 bool objm_spin_more(struct objm_spin *s);
+
+/* The same where a look is a load from memory: reading the time would take longer than that, so it is read seldom. */
+static inline bool objm_spin_more_often(struct objm_spin *s)
+{
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("yield");
+#endif
+        return ++s->looks % OBJM_SPIN_LOOKS || objm_spin_more(s);
+}
 
 void objm_spin_end(struct objm_spin *s, bool found);
 

@@ -39,7 +39,7 @@ static bool spin(struct objmapper *om)
                 return false;
         do
                 got = objm_session_look(om);
-        while (!got && objm_spin_more(&om->spin));
+        while (!got && (objm_ringlink_alone(om) ? objm_spin_more_often(&om->spin) : objm_spin_more(&om->spin)));
         objm_spin_end(&om->spin, got);
         return got;
 }

@@ -23,6 +23,7 @@ static struct objm_spin new_spin(void)
 /* One occasion that finds nothing. False: it was passed by. */
 static bool miss(struct objm_spin *s)
 {
+        s->debt = 0; /* that this test loses its CPU is another rule */
         if (!objm_spin_begin(s))
                 return false;
         objm_spin_end(s, false);
@@ -32,6 +33,7 @@ static bool miss(struct objm_spin *s)
 /* One that does; another process may take the CPU in between, and then it does not count. */
 static bool hit(struct objm_spin *s)
 {
+        s->debt = 0;
         if (!objm_spin_begin(s))
                 return false;
         (void)objm_spin_more(s);
@@ -84,6 +86,18 @@ static void budget_ends(void **state)
         assert_false(objm_spin_more(&s));
 }
 
+/* Cheap looks go on for a few more at most. */
+static void budget_ends_for_cheap_looks(void **state)
+{
+        struct objm_spin s = new_spin();
+        unsigned n = 0;
+
+        assert_true(objm_spin_begin(&s));
+        s.start -= s.budget_ns;
+        while (objm_spin_more_often(&s))
+                assert_true(++n < OBJM_SPIN_LOOKS);
+}
+
 /* Some looks are taken at once; then ever fewer, down to one in about a thousand, and never none. */
 static void backs_off_when_it_does_not_pay(void **state)
 {
@@ -94,9 +108,11 @@ static void backs_off_when_it_does_not_pay(void **state)
                 assert_true(++taken < 100);
         assert_true(taken >= 2);
         for (int i = 0; i < 30; i++) {
+                bool disturbed = s.preempted || !s.calm;
+
                 n = passed_by(&s);
-                if (!s.calm)
-                        continue; /* this test lost its CPU: another rule */
+                if (disturbed)
+                        continue;
                 assert_true(n >= last);
                 last = n;
         }
@@ -147,14 +163,31 @@ static void a_near_miss_prolongs_it(void **state)
         assert_int_equal(s.budget_ns, OBJM_SPIN_DEFAULT_NS);
 }
 
-static void lose_cpu(struct objm_spin *s)
+/* An occasion on which the kernel gave the CPU to another for @ns. True: polling may go on. */
+static bool lose_cpu(struct objm_spin *s, uint64_t ns)
 {
+        bool more;
+
         s->skip = 0;
         assert_true(objm_spin_begin(s));
-        s->last -= OBJM_NS_PER_MS;
+        s->start -= ns;
+        s->last -= ns;
         s->switches_seen = -1; /* as if there had been one by now */
-        assert_false(objm_spin_more(s));
+        more = objm_spin_more(s);
         objm_spin_end(s, true);
+        return more;
+}
+
+/* An occasion after many on which the kernel has switched. */
+static void be_displaced(struct objm_spin *s)
+{
+        s->skip = 0;
+        s->debt = 0;
+        s->sampled = 1000000;
+        s->switches = -1000000;
+        assert_true(objm_spin_begin(s));
+        objm_spin_end(s, true);
+        s->debt = 0;
 }
 
 /* An interrupt, or the hypervisor: nobody here waits for the CPU. Another process may, now and then. */
@@ -181,34 +214,80 @@ static void stolen_time_is_no_preemption(void **state)
         fail();
 }
 
-/* The thread had lost its CPU before the find: that is no success, and polling stops, for longer each time. */
+/* The thread had lost its CPU before the find: that is no success. When that was for long, polling stops for longer. */
 static void a_gap_stops_it_and_does_not_count(void **state)
 {
         struct objm_spin s = new_spin();
         uint32_t before = s.score;
 
-        lose_cpu(&s);
+        assert_false(lose_cpu(&s, 100 * OBJM_NS_PER_MS));
         assert_true(s.score < before);
+        s.debt_at = objm_clock_ns();
+        assert_false(objm_spin_begin(&s));
+        s.debt_at -= OBJM_NS_PER_S;
+        assert_true(objm_spin_begin(&s));
+        objm_spin_end(&s, true);
+        assert_false(lose_cpu(&s, 1000 * OBJM_NS_PER_S));
+        s.debt_at -= OBJM_NS_PER_S / 4;
+        assert_true(objm_spin_begin(&s));
+}
+
+static bool short_gaps_cost_nothing(void)
+{
+        struct objm_spin s = new_spin();
+
+        for (int i = 0; i < 10; i++)
+                if (!lose_cpu(&s, 30 * OBJM_NS_PER_US) || !hit(&s))
+                        return false;
+        return true;
+}
+
+/* A kernel thread that has to run for a moment. Another process may disturb once. */
+static void a_short_gap_does_not_stop_it(void **state)
+{
+        for (int i = 0; i < 20; i++)
+                if (short_gaps_cost_nothing())
+                        return;
+        fail();
+}
+
+/* Many short ones do. */
+static void short_gaps_add_up(void **state)
+{
+        struct objm_spin s = new_spin();
+        unsigned n = 1;
+
+        while (lose_cpu(&s, 100 * OBJM_NS_PER_US))
+                assert_true(++n < 1000);
+}
+
+/* Displaced again soon, it stops for longer each time, up to a bound. */
+static void displaced_often_it_stops_for_longer(void **state)
+{
+        struct objm_spin s = new_spin();
+        uint32_t before;
+
+        be_displaced(&s);
         before = s.skip;
         assert_true(before >= 100);
-        lose_cpu(&s);
+        be_displaced(&s);
         assert_int_equal(s.skip, 2 * before);
         for (int i = 0; i < 50; i++)
-                lose_cpu(&s);
+                be_displaced(&s);
         assert_true(s.skip <= 16384);
 }
 
-/* After a long time without, one preemption is nothing. */
+/* After a long time without, it is nothing. */
 static void calm_makes_good(void **state)
 {
         struct objm_spin s = new_spin();
         uint32_t first;
 
-        lose_cpu(&s);
+        be_displaced(&s);
         first = s.skip;
-        lose_cpu(&s);
+        be_displaced(&s);
         s.calm = 1000000;
-        lose_cpu(&s);
+        be_displaced(&s);
         assert_int_equal(s.skip, first);
 }
 
@@ -296,7 +375,7 @@ static bool all_taken_after_a_pause(void)
         struct objm_spin s = new_spin();
         uint32_t pause;
 
-        lose_cpu(&s);
+        be_displaced(&s);
         pause = s.skip;
         for (uint32_t i = 0; i < pause; i++)
                 assert_false(objm_spin_begin(&s));
@@ -322,9 +401,13 @@ int main(void)
                 cmocka_unit_test(no_budget_no_spin),
                 cmocka_unit_test(one_cpu_no_spin),
                 cmocka_unit_test(budget_ends),
+                cmocka_unit_test(budget_ends_for_cheap_looks),
                 cmocka_unit_test(backs_off_when_it_does_not_pay),
                 cmocka_unit_test(comes_back_when_it_pays_again),
                 cmocka_unit_test(a_gap_stops_it_and_does_not_count),
+                cmocka_unit_test(a_short_gap_does_not_stop_it),
+                cmocka_unit_test(short_gaps_add_up),
+                cmocka_unit_test(displaced_often_it_stops_for_longer),
                 cmocka_unit_test(stolen_time_is_no_preemption),
                 cmocka_unit_test(a_near_miss_prolongs_it),
                 cmocka_unit_test(calm_makes_good),
