@@ -86,11 +86,21 @@ static unsigned store_flags(const struct request_context *ctx)
         return ctx->nowait ? OBJM_STORE_NOWAIT : 0;
 }
 
+static bool find_expected(const struct request_context *ctx, struct objm_object_info *ret)
+{
+        if (!ctx->expected || !objm_store_find(ctx->snapshot->store, ctx->peer, ctx->expected, ret))
+                return false;
+        ++*ctx->found;
+        return true;
+}
+
 static int run_stat(const struct request_context *ctx, const struct request *rq, struct reply *ret)
 {
         struct objm_object_info info;
-        int r = objm_store_stat(ctx->snapshot->store, ctx->peer, rq->uri, rq->uri_len, store_flags(ctx), &info);
+        int r = 0;
 
+        if (!find_expected(ctx, &info))
+                r = objm_store_stat(ctx->snapshot->store, ctx->peer, rq->uri, rq->uri_len, store_flags(ctx), &info);
         if (r == OBJM_STORE_COLD)
                 return REQUEST_COLD;
         *ret = r == 0 ? request_refuse(rq, OBJM_STATUS_OK, NULL) : from_store(ctx, rq, r);

@@ -48,6 +48,8 @@ struct request_context {
         bool nowait;     /* do not wait for a disk */
         bool refuse_fds; /* no descriptor can be passed at present */
         struct objm_kept *kept; /* of this thread; NULL: nothing is kept */
+        const struct objm_store_name *expected; /* the URI, if objm_store_expect() has had it; else NULL */
+        unsigned *found; /* with expected: raised when objm_store_find() has found it, for objm_store_found() */
 };
 
 enum {

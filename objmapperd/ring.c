@@ -21,6 +21,9 @@
 /* Doorbells in a row that nothing came of, before the ring is looked at by time alone. */
 #define BELLS_MAX 16
 
+/* Replies of a turn that are shown at once. */
+#define RING_SHOW 8
+
 enum step {
         STEP_REPLY, /* a reply was put, or the request is with the pool */
         STEP_WAIT,  /* it has been given back: there is no room for what it comes to */
@@ -31,10 +34,11 @@ enum step {
 /* One turn. */
 struct turn {
         struct ring *r;
+        struct request_context ctx;
+        unsigned found;
         struct objm_ring_mark mark; /* before the first descriptor in the batch */
         size_t marked;              /* replies that were to be counted then */
         uint32_t referred;          /* requests that will come again, by the socket */
-        bool refuse_fds;            /* the kernel takes no more of ours */
 };
 
 /* ---- life ---- */
@@ -265,7 +269,7 @@ static enum step send_fds(struct turn *t)
                 return STEP_FULL;
         }
         if (e == -ETOOMANYREFS) {
-                t->refuse_fds = true;
+                t->ctx.refuse_fds = true;
                 server_refs_are_scarce(c->worker->server);
         } else {
                 connection_close(c);
@@ -348,18 +352,14 @@ static enum step put_fd(struct turn *t, struct objm_ring_mark before, struct rep
 
 static enum step run(struct turn *t, struct objm_ring_mark before, const struct request *rq)
 {
-        struct connection *c = t->r->c;
-        struct request_context ctx = {.server = c->worker->server, .snapshot = c->worker->snapshot,
-                                      .peer = &c->peer, .nowait = true,
-                                      .refuse_fds = t->refuse_fds, .kept = &c->worker->kept};
-        struct reply reply;
+        struct reply reply objm_uninitialized;
         enum step step = STEP_REPLY;
 
         if (rq->status != OBJM_STATUS_OK) {
                 refuse(t, rq, rq->status, rq->status == OBJM_STATUS_UNSUPPORTED);
                 return STEP_REPLY;
         }
-        if (request_run(&ctx, rq, &reply) == REQUEST_COLD)
+        if (request_run(&t->ctx, rq, &reply) == REQUEST_COLD)
                 return start_job(t, rq);
         if (reply.fd < 0) {
                 struct objm_ring_reply head = ring_reply_head(&reply);
@@ -383,15 +383,14 @@ static void start(struct ring *r, uint32_t index, const struct request *rq)
         probe_request_start(METRICS_RING, rq);
 }
 
-static enum step take_one(struct turn *t)
+static enum step take_one(struct turn *t, const struct objm_ring_request *e)
 {
         struct objm_ring_mark before = objm_ring_server_mark(&t->r->end);
-        struct objm_ring_request e;
-        struct request rq;
+        struct request rq objm_uninitialized;
         enum step step;
 
-        objm_ring_server_take(&t->r->end, &e);
-        decode(t->r, &e, t->r->c->worker->rx, &rq);
+        objm_ring_server_pass(&t->r->end);
+        decode(t->r, e, t->r->c->worker->rx, &rq);
         start(t->r, before.request, &rq);
         step = run(t, before, &rq);
         if (step == STEP_WAIT)
@@ -478,40 +477,55 @@ static void end_turn(struct turn *t, enum step step, unsigned n)
         connection_settle(c, n > 0);
 }
 
-/* A hint, out of entries that are copied and checked again when their turn comes. */
-static void expect(struct ring *r, unsigned n)
+static bool is_short(const struct objm_ring_request *e)
 {
-        struct objm_store_name names[RING_TURN];
-        struct objm_ring_request e[RING_TURN];
-        unsigned known = 0;
+        return e->flags & OBJM_RING_RQ_URI_SHORT && e->uri_len <= sizeof(e->uri);
+}
 
+/* The memory that their look-ups need is fetched all at once. */
+static void expect(struct turn *t, const union objm_ring_copy *e, unsigned n, struct objm_store_name *names)
+{
         static_assert(RING_TURN <= OBJM_STORE_EXPECT_MAX, "one turn is one expectation");
         for (unsigned i = 0; i < n; i++) {
-                objm_ring_server_peek(&r->end, i, &e[i]);
-                if (e[i].flags & OBJM_RING_RQ_URI_SHORT && e[i].uri_len <= sizeof(e[i].uri))
-                        names[known++] = (struct objm_store_name){e[i].uri, e[i].uri_len};
+                names[i].uri = e[i].request.uri;
+                names[i].len = is_short(&e[i].request) ? e[i].request.uri_len : 0;
         }
-        objm_store_expect(r->c->worker->snapshot->store, names, known);
+        objm_store_expect(t->ctx.snapshot->store, names, n);
+}
+
+/* A client that looks at what is there already and one that is served meanwhile keep both CPUs busy. */
+static enum step show(struct turn *t)
+{
+        if (!t->r->c->worker->batch.n_fds)
+                ring_publish(t->r);
+        return t->r->c->dead ? STEP_AGAIN : STEP_REPLY;
 }
 
 static enum step work(struct turn *t, int n, unsigned *ret_done)
 {
         struct connection *c = t->r->c;
+        union objm_ring_copy e[RING_TURN] objm_uninitialized;
+        struct objm_store_name names[RING_TURN] objm_uninitialized;
         enum step step = STEP_REPLY;
 
         objm_kept_begin(&c->worker->kept, c->worker->now);
-        if (n > 2)
-                expect(t->r, (unsigned)n);
+        for (int i = 0; i < n; i++)
+                objm_ring_server_copy(&t->r->end, (uint32_t)i, &e[i]);
+        expect(t, e, (unsigned)n, names);
         for (*ret_done = 0; (int)*ret_done < n && step == STEP_REPLY; *ret_done += step == STEP_REPLY) {
-                step = take_one(t);
+                t->ctx.expected = is_short(&e[*ret_done].request) ? &names[*ret_done] : NULL;
+                step = take_one(t, &e[*ret_done].request);
                 if (step == STEP_REPLY && c->worker->batch.n_fds >= c->batch_limit)
                         step = send_fds(t);
+                if (step == STEP_REPLY && *ret_done % RING_SHOW == RING_SHOW - 1)
+                        step = show(t);
         }
         if (c->worker->batch.n_fds) {
                 enum step sent = send_fds(t);
 
                 step = sent == STEP_REPLY ? step : sent;
         }
+        objm_store_found(t->ctx.snapshot->store, t->found);
         return step;
 }
 
@@ -532,14 +546,16 @@ static void report(struct connection *c, size_t from)
 
 unsigned ring_serve(struct ring *r)
 {
-        struct turn t = {.r = r};
         struct connection *c = r->c;
+        struct turn t = {.r = r, .ctx = {.server = c->worker->server, .snapshot = c->worker->snapshot, .peer = &c->peer,
+                                         .nowait = true, .kept = &c->worker->kept}};
         enum step step = STEP_WAIT;
         unsigned done = 0;
         uint32_t from;
         size_t pending;
         int n;
 
+        t.ctx.found = &t.found;
         ring_job_put_done(r);
         from = objm_ring_server_mark(&r->end).request;
         n = workable(r);
@@ -556,6 +572,8 @@ unsigned ring_serve(struct ring *r)
                 return done;
         charge(&t, objm_ring_server_mark(&r->end).request - from);
         ring_publish(r);
+        if (c->dead)
+                return done;
         report(c, pending);
         if (done || step != STEP_REPLY)
                 end_turn(&t, step, done);

@@ -19,11 +19,11 @@ struct objm_counters {
         } stripe[OBJM_COUNTER_STRIPES];
 };
 
-static inline void objm_counters_add(struct objm_counters *c, enum objm_counter which)
+static inline void objm_counters_add(struct objm_counters *c, enum objm_counter which, unsigned n)
 {
         unsigned stripe = (unsigned)sched_getcpu() % OBJM_COUNTER_STRIPES;
 
-        atomic_fetch_add_explicit(&c->stripe[stripe].n[which], 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&c->stripe[stripe].n[which], n, memory_order_relaxed);
 }
 
 static inline uint64_t objm_counters_sum(const struct objm_counters *c, enum objm_counter which)

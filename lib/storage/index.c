@@ -162,30 +162,33 @@ uint64_t objm_index_hash(const struct objm_index *x, const void *key, size_t len
         return objm_hash(&x->key, key, len);
 }
 
-const struct objm_entry *objm_index_find(struct objm_index *x, const void *key, size_t len)
+const struct objm_entry *objm_index_find_hashed(struct objm_index *x, uint64_t hash, const void *key, size_t len)
 {
-        uint64_t hash = objm_hash(&x->key, key, len);
         struct directory *d = directory_of(&x->shard[objm_hash_shard(hash)]);
 
         return objm_segment_find(segment_at(d, place(d, objm_hash_stored(hash))), hash, key, len);
 }
 
-void objm_index_expect(struct objm_index *x, const struct objm_store_name *names, unsigned n)
+const struct objm_entry *objm_index_find(struct objm_index *x, const void *key, size_t len)
 {
-        const struct objm_segment *segments[OBJM_STORE_EXPECT_MAX];
-        uint64_t hashes[OBJM_STORE_EXPECT_MAX];
+        return objm_index_find_hashed(x, objm_hash(&x->key, key, len), key, len);
+}
+
+void objm_index_expect(struct objm_index *x, struct objm_store_name *names, unsigned n)
+{
+        const struct objm_segment *segments[OBJM_STORE_EXPECT_MAX] objm_uninitialized;
 
         assert(n <= OBJM_STORE_EXPECT_MAX);
         for (unsigned i = 0; i < n; i++) {
-                struct directory *d;
+                uint64_t hash = objm_hash(&x->key, names[i].uri, names[i].len);
+                struct directory *d = directory_of(&x->shard[objm_hash_shard(hash)]);
 
-                hashes[i] = objm_hash(&x->key, names[i].uri, names[i].len);
-                d = directory_of(&x->shard[objm_hash_shard(hashes[i])]);
-                segments[i] = segment_at(d, place(d, objm_hash_stored(hashes[i])));
-                objm_segment_fetch_slot(segments[i], hashes[i]);
+                names[i].hash = hash;
+                segments[i] = segment_at(d, place(d, objm_hash_stored(hash)));
+                objm_segment_fetch_slot(segments[i], hash);
         }
         for (unsigned i = 0; i < n; i++)
-                objm_segment_fetch_entry(segments[i], hashes[i]);
+                objm_segment_fetch_entry(segments[i], names[i].hash);
 }
 
 /* Puts @s in each place of @d that its depth and the bits of @stored_hash above it give it. */

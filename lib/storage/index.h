@@ -30,8 +30,11 @@ uint64_t objm_index_hash(const struct objm_index *x, const void *key, size_t len
 /* The caller is online. NULL when there is no such key. */
 const struct objm_entry *objm_index_find(struct objm_index *x, const void *key, size_t len);
 
+/* The same for who knows the hash. */
+const struct objm_entry *objm_index_find_hashed(struct objm_index *x, uint64_t hash, const void *key, size_t len);
+
 /* As objm_store_expect(). The caller is online. */
-void objm_index_expect(struct objm_index *x, const struct objm_store_name *names, unsigned n);
+void objm_index_expect(struct objm_index *x, struct objm_store_name *names, unsigned n);
 
 /*
  * Inserts, or replaces when the info differs, and marks the entry with @generation. @len is at most OBJM_URI_MAX.

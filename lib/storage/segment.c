@@ -8,6 +8,8 @@
 #define TOMBSTONE UINT64_C(1)
 #define PTR_BITS  48
 
+#define FETCH_LOOKS 8 /* slots of a line */
+
 /* User space ends below 2^47 on x86-64 and 2^48 on arm64 unless a program asks for more by address hints. */
 static uint64_t pack(uint16_t tag, const struct objm_entry *e)
 {
@@ -100,13 +102,22 @@ void objm_segment_fetch_slot(const struct objm_segment *s, uint64_t hash)
         __builtin_prefetch(&s->slot[home(objm_hash_stored(hash), OBJM_SEGMENT_SLOTS)]);
 }
 
-/* Where the probe begins: mostly that is the one. */
+/* Mostly it is near where the probe begins. An entry may lie on two lines. */
 void objm_segment_fetch_entry(const struct objm_segment *s, uint64_t hash)
 {
-        uint64_t word = load(s, home(objm_hash_stored(hash), s->n_slots));
+        uint32_t i = home(objm_hash_stored(hash), s->n_slots);
 
-        if (word >> PTR_BITS == objm_hash_tag(hash))
+        for (unsigned n = 0; n < FETCH_LOOKS; n++, i = next(s, i)) {
+                uint64_t word = load(s, i);
+
+                if (word == EMPTY)
+                        return;
+                if (word >> PTR_BITS != objm_hash_tag(hash) || word == TOMBSTONE)
+                        continue;
                 __builtin_prefetch(unpack(word));
+                __builtin_prefetch(unpack(word)->key);
+                return;
+        }
 }
 
 /* The slot is fetched while the header, which says how many there are, is on its way: most have the usual size. */

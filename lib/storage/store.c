@@ -71,13 +71,13 @@ static bool is_gone(int r)
 static void drop(struct objm_store *s, const struct request *q)
 {
         objm_catalog_forget(&s->catalog, q->uri, q->len);
-        objm_counters_add(&s->counters, OBJM_COUNT_DROPPED);
+        objm_counters_add(&s->counters, OBJM_COUNT_DROPPED, 1);
 }
 
 static void count(struct objm_store *s, enum objm_counter which, int r)
 {
         if (r != OBJM_STORE_COLD)
-                objm_counters_add(&s->counters, which);
+                objm_counters_add(&s->counters, which, 1);
 }
 
 /* @version is what the index knows. The name is in the index, so it is a good one. */
@@ -171,11 +171,16 @@ static int stat_tree(const struct request *q, struct objm_object_info *ret_info)
 }
 
 /* What stands behind an allowed symlink changes without a word from the directory that holds the link. */
+static bool answers_from_index(const struct objm_store *s, const struct objm_export *e)
+{
+        return s->sync && objm_sync_in_step(s->sync) && !e->follow_symlinks;
+}
+
 static bool stat_index(struct objm_store *s, const struct request *q, struct objm_object_info *ret_info)
 {
         const struct objm_entry *e;
 
-        if (!s->sync || !objm_sync_in_step(s->sync) || q->export->follow_symlinks)
+        if (!answers_from_index(s, q->export))
                 return false;
         e = objm_index_find(s->catalog.index, q->uri, q->len);
         if (!e || !objm_catalog_is_reported(&s->catalog, e))
@@ -184,9 +189,30 @@ static bool stat_index(struct objm_store *s, const struct request *q, struct obj
         return true;
 }
 
-void objm_store_expect(struct objm_store *s, const struct objm_store_name *names, unsigned n)
+void objm_store_expect(struct objm_store *s, struct objm_store_name *names, unsigned n)
 {
         objm_index_expect(s->catalog.index, names, n);
+}
+
+bool objm_store_find(struct objm_store *s, const struct objm_peer *peer, const struct objm_store_name *name,
+                     struct objm_object_info *ret_info)
+{
+        const struct objm_export *export = objm_exports_find(&s->catalog.exports, name->uri, name->len);
+        const struct objm_entry *e;
+
+        if (!export || !answers_from_index(s, export) || !objm_export_allows(export, peer))
+                return false;
+        e = objm_index_find_hashed(s->catalog.index, name->hash, name->uri, name->len);
+        if (!e || !objm_catalog_is_reported(&s->catalog, e))
+                return false;
+        *ret_info = e->info;
+        return true;
+}
+
+void objm_store_found(struct objm_store *s, unsigned n)
+{
+        if (n)
+                objm_counters_add(&s->counters, OBJM_COUNT_HIT, n);
 }
 
 int objm_store_stat(struct objm_store *s, const struct objm_peer *peer, const void *uri, size_t len, unsigned flags,

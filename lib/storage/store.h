@@ -102,11 +102,20 @@ int objm_store_stat(struct objm_store *s, const struct objm_peer *peer, const vo
 struct objm_store_name {
         const void *uri;
         size_t len;
+        uint64_t hash; /* by expect(): of these bytes */
 };
 
-/* At most OBJM_STORE_EXPECT_MAX @names will be asked for at once: hides the time that memory takes. Changes nothing. */
+/* At most OBJM_STORE_EXPECT_MAX @names will be asked for at once: hides the time that memory takes. */
 #define OBJM_STORE_EXPECT_MAX 32
-void objm_store_expect(struct objm_store *s, const struct objm_store_name *names, unsigned n);
+void objm_store_expect(struct objm_store *s, struct objm_store_name *names, unsigned n);
+
+/*
+ * stat() of a name that expect() has had, for as long as the index alone can answer it. False: ask stat(). What is
+ * found is counted by found(), once for many, since counts are shared with other threads.
+ */
+bool objm_store_find(struct objm_store *s, const struct objm_peer *peer, const struct objm_store_name *name,
+                     struct objm_object_info *ret_info);
+void objm_store_found(struct objm_store *s, unsigned n);
 
 /* What one thread keeps, lent until the next call with the same struct objm_kept. */
 struct objm_kept_object {

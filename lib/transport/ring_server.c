@@ -31,22 +31,6 @@ void objm_ring_server_deinit(struct objm_ring_server *s)
         objm_arena_deinit(&s->arena);
 }
 
-void objm_ring_server_take(struct objm_ring_server *s, struct objm_ring_request *ret)
-{
-        struct objm_ring_entry e;
-
-        objm_ring_take(&s->requests, &e);
-        memcpy(ret, &e, sizeof(*ret));
-}
-
-void objm_ring_server_peek(const struct objm_ring_server *s, uint32_t ahead, struct objm_ring_request *ret)
-{
-        struct objm_ring_entry e;
-
-        objm_ring_peek(&s->requests, ahead, &e);
-        memcpy(ret, &e, sizeof(*ret));
-}
-
 bool objm_ring_server_uri(const struct objm_ring_server *s, const struct objm_ring_request *rq, uint8_t *buf,
                           const uint8_t **ret)
 {
@@ -72,20 +56,6 @@ uint8_t *objm_ring_server_body(struct objm_ring_server *s, uint32_t len, uint32_
         if (!objm_arena_take(&s->arena, len, ret_at) && !objm_arena_take_again(&s->arena, &s->replies, len, ret_at))
                 return NULL;
         return objm_shm_reply_arena(&s->shm) + *ret_at;
-}
-
-void objm_ring_server_put(struct objm_ring_server *s, const struct objm_ring_reply *r)
-{
-        struct objm_ring_entry e;
-
-        memcpy(&e, r, sizeof(e));
-        objm_arena_put(&s->arena, s->replies.next);
-        objm_ring_put(&s->replies, &e);
-}
-
-struct objm_ring_mark objm_ring_server_mark(const struct objm_ring_server *s)
-{
-        return (struct objm_ring_mark){s->requests.next, s->replies.next, s->arena.head};
 }
 
 void objm_ring_server_rewind(struct objm_ring_server *s, const struct objm_ring_mark *m)

@@ -6,8 +6,8 @@
  * entry and every URI is copied once and the copy checked, the reply memory is never read back, and an index that
  * moves where it cannot is -EPROTO, the end of the connection. Never waits. One thread.
  *
- * Requests that were taken since the last checkpoint can be given back together with their replies, as long as nothing
- * was published: they will be taken again.
+ * Requests that were passed since a mark can be given back together with their replies, as long as nothing was
+ * published since: they will come again.
  */
 #include "transport/arena.h"
 #include "transport/shm.h"
@@ -15,6 +15,12 @@
 
 struct objm_ring_mark {
         uint32_t request, reply, arena;
+};
+
+/* A request as it was copied out of the memory, which the client may have changed since. */
+union objm_ring_copy {
+        struct objm_ring_entry entry;
+        struct objm_ring_request request;
 };
 
 struct objm_ring_server {
@@ -44,11 +50,17 @@ static inline bool objm_ring_server_look(const struct objm_ring_server *s)
         return c->next != c->seen || atomic_load_explicit(&c->at.head->value, memory_order_relaxed) != c->seen;
 }
 
-/* The request that @ahead calls of take() later will return, as it is now: the client may still change it. */
-void objm_ring_server_peek(const struct objm_ring_server *s, uint32_t ahead, struct objm_ring_request *ret);
+/* Copies the request that is @ahead of the next one; readable() has said that it is there. Only the copy counts. */
+static inline void objm_ring_server_copy(const struct objm_ring_server *s, uint32_t ahead, union objm_ring_copy *ret)
+{
+        objm_ring_peek(&s->requests, ahead, &ret->entry);
+}
 
-/* The next request, of which readable() has said that there is one. */
-void objm_ring_server_take(struct objm_ring_server *s, struct objm_ring_request *ret);
+/* The next request, which has been copied, is done with. */
+static inline void objm_ring_server_pass(struct objm_ring_server *s)
+{
+        s->requests.next++;
+}
 
 /* Points *ret at the URI, in @rq or copied to @buf of OBJM_URI_MAX bytes. False: it is not inside the arena. */
 bool objm_ring_server_uri(const struct objm_ring_server *s, const struct objm_ring_request *rq, uint8_t *buf,
@@ -61,9 +73,24 @@ int objm_ring_server_room(struct objm_ring_server *s, uint32_t want);
 uint8_t *objm_ring_server_body(struct objm_ring_server *s, uint32_t len, uint32_t *ret_at);
 
 /* Puts a reply, for which room() has said there is some. */
-void objm_ring_server_put(struct objm_ring_server *s, const struct objm_ring_reply *r);
+static inline void objm_ring_server_put(struct objm_ring_server *s, const struct objm_ring_reply *r)
+{
+        union {
+                struct objm_ring_reply reply;
+                struct objm_ring_entry entry;
+        } e objm_uninitialized;
 
-struct objm_ring_mark objm_ring_server_mark(const struct objm_ring_server *s);
+        e.reply = *r;
+        objm_arena_put(&s->arena, s->replies.next);
+        objm_ring_put(&s->replies, &e.entry);
+}
+
+static inline struct objm_ring_mark objm_ring_server_mark(const struct objm_ring_server *s)
+{
+        return (struct objm_ring_mark){s->requests.next, s->replies.next, s->arena.head};
+}
+
+/* Gives back what was passed, and takes back what was put, since @m. */
 void objm_ring_server_rewind(struct objm_ring_server *s, const struct objm_ring_mark *m);
 
 /*

@@ -44,17 +44,19 @@ static void write_somewhere(uint8_t *m, struct input *in, uint8_t how)
 static void serve_one(struct objm_ring_server *s, uint8_t *m, struct input *in)
 {
         struct objm_ring_reply r = {0};
-        struct objm_ring_request rq;
+        union objm_ring_copy copy;
+        const struct objm_ring_request *rq = &copy.request;
         uint8_t buf[OBJM_URI_MAX], *body;
         const uint8_t *uri;
 
-        objm_ring_server_take(s, &rq);
+        objm_ring_server_copy(s, 0, &copy);
+        objm_ring_server_pass(s);
         write_somewhere(m, in, (uint8_t)next(in, 1)); /* between the look and the use */
-        if (objm_ring_server_uri(s, &rq, buf, &uri)) {
+        if (objm_ring_server_uri(s, rq, buf, &uri)) {
                 volatile uint8_t sum = 0;
 
-                FUZZ_CHECK(rq.uri_len <= OBJM_URI_MAX);
-                for (unsigned i = 0; i < rq.uri_len; i++)
+                FUZZ_CHECK(rq->uri_len <= OBJM_URI_MAX);
+                for (unsigned i = 0; i < rq->uri_len; i++)
                         sum += uri[i];
         }
         r.body_len = next(in, 2) % (ARENA + 1);

@@ -358,13 +358,16 @@ static void what_is_expected_stays_as_it_is(void **state)
 
         objm_index_expect(f->x, NULL, 0);
         for (unsigned i = 0; i < OBJM_STORE_EXPECT_MAX; i++)
-                keys[i] = (struct objm_store_name){text[i], i % 7 ? key_of(text[i], i) : 0};
+                keys[i] = (struct objm_store_name){.uri = text[i], .len = i % 7 ? key_of(text[i], i) : 0};
         objm_index_expect(f->x, keys, OBJM_STORE_EXPECT_MAX);
         for (unsigned i = 0; i < 5000 / SCALE; i += 2)
                 put(f, i, i);
         objm_index_expect(f->x, keys, OBJM_STORE_EXPECT_MAX);
         for (unsigned i = 0; i < OBJM_STORE_EXPECT_MAX; i++)
                 assert_int_equal(find(f, i) != NULL, i % 2 == 0);
+        for (unsigned i = 0; i < OBJM_STORE_EXPECT_MAX; i++)
+                assert_int_equal(objm_index_find_hashed(f->x, keys[i].hash, keys[i].uri, keys[i].len) != NULL,
+                                 i % 7 && i % 2 == 0);
 }
 
 int main(void)

@@ -98,6 +98,42 @@ static void start_in_step(struct fixture *f)
         wait_until(f, in_step(f));
 }
 
+static bool finds(struct fixture *f, const char *uri, uid_t uid, struct objm_object_info *ret)
+{
+        const struct objm_peer peer = {.uid = uid, .gid = uid};
+        struct objm_store_name name = {.uri = uri, .len = strlen(uri)};
+
+        objm_store_expect(f->s, &name, 1);
+        return objm_store_find(f->s, &peer, &name, ret);
+}
+
+/* Expected names are found as long as the index alone can say, for those who may ask, and are counted when told. */
+static void finds_what_is_expected(void **state)
+{
+        static const uid_t uids[] = {10};
+        struct fixture *f = *state;
+        struct objm_export_config e = {.prefix = "/p/", .path = f->tree, .allow_uids = uids, .n_allow_uids = 1};
+        struct objm_object_info info, found;
+
+        make_file(f, "file", "22");
+        start_exports(f, &e, 1, true, true);
+        wait_until(f, in_step(f));
+        assert_int_equal(ask_stat(f, "/p/file", &info), 0);
+        assert_int_equal(counts(f).hits, 1);
+        assert_true(finds(f, "/p/file", 10, &found));
+        assert_memory_equal(&found, &info, sizeof(info));
+        assert_int_equal(counts(f).hits, 1);
+        objm_store_found(f->s, 3);
+        assert_int_equal(counts(f).hits, 4);
+        assert_false(finds(f, "/p/file", 11, &found));
+        assert_false(finds(f, "/p/none", 10, &found));
+        assert_false(finds(f, "/p/", 10, &found));
+        assert_false(finds(f, "/file", 10, &found));
+        assert_false(finds(f, "", 10, &found));
+        objm_store_unwatch(f->s);
+        assert_false(finds(f, "/p/file", 10, &found));
+}
+
 /* In step, STAT does not ask the tree: the change has come by an event. */
 static void follows_files(void **state)
 {
@@ -561,6 +597,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 TEST(a_scan_finds_every_regular_file),
                 TEST(names_too_long_for_a_uri_are_passed_over),
+                TEST(finds_what_is_expected),
                 TEST(follows_files),
                 TEST(follows_directories),
                 TEST(files_with_several_names_are_asked_of_the_tree),
