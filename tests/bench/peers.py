@@ -308,7 +308,7 @@ def small(report, work, args):
 
 
 def ask_by_ring(path, seconds):
-    argv = [os.path.join(bench.BUILD, 'bench', 'ring_client'), path, 'read', '1', str(seconds), 'spin', '1', '0',
+    argv = [os.path.join(bench.BUILD, 'bench', 'ring_client'), path, 'read', '1', str(seconds), 'spin', '1000', '0',
             str(bench.CPUS[-1])]
     done = subprocess.run(argv, check=False, stdout=subprocess.PIPE, timeout=seconds + 60)
     if done.returncode:

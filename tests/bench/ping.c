@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * 64 bytes to and fro between two processes by what the kernel has for that, blocking; to measure the ring against.
+ * doorbells: nothing but what wakes the two sides of a ring, an eventfd in an epoll there and a futex here.
  *
- *      ping unix|pipe|mq SECONDS SERVER-CPU CLIENT-CPU
+ *      ping unix|pipe|mq|doorbells SECONDS SERVER-CPU CLIENT-CPU
  */
 #include "ping.h"
 
+#include <linux/futex.h>
 #include <mqueue.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #define LEN 64
 
@@ -40,6 +47,52 @@ static int open_mq(int which)
         return (int)q;
 }
 
+static _Atomic uint32_t *bell; /* shared */
+static int bell_fd, bell_epoll;
+
+/* To the server, which never reads the eventfd; to the client. */
+static ssize_t ring_bell(int to_server, const void *buf, size_t n)
+{
+        uint64_t one = 1;
+
+        (void)buf;
+        if (to_server)
+                return write(bell_fd, &one, sizeof(one)) == sizeof(one) ? (ssize_t)n : -1;
+        atomic_fetch_add(bell, 1);
+        return syscall(SYS_futex, bell, FUTEX_WAKE, 1, NULL, NULL, 0) < 0 ? -1 : (ssize_t)n;
+}
+
+static ssize_t await_bell(int of_server, void *buf, size_t n)
+{
+        static uint32_t seen;
+        struct epoll_event ev;
+
+        (void)buf;
+        if (of_server)
+                return epoll_wait(bell_epoll, &ev, 1, -1) == 1 ? (ssize_t)n : -1;
+        while (atomic_load(bell) == seen)
+                syscall(SYS_futex, bell, FUTEX_WAIT, seen, NULL, NULL, 0);
+        seen++;
+        return (ssize_t)n;
+}
+
+static int prepare_bells(void)
+{
+        struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+
+        bell = mmap(NULL, sizeof(*bell), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        bell_fd = eventfd(0, 0);
+        bell_epoll = epoll_create1(0);
+        if (bell == MAP_FAILED || bell_fd < 0 || bell_epoll < 0 ||
+            epoll_ctl(bell_epoll, EPOLL_CTL_ADD, bell_fd, &ev) < 0)
+                die("doorbells");
+        send_to = ring_bell;
+        take_from = await_bell;
+        server_in = client_out = 1;
+        server_out = client_in = 0;
+        return 0;
+}
+
 static int prepare(const char *kind)
 {
         int a[2], b[2];
@@ -53,6 +106,8 @@ static int prepare(const char *kind)
                 client_in = client_out = a[1];
                 return 0;
         }
+        if (!strcmp(kind, "doorbells"))
+                return prepare_bells();
         if (!strcmp(kind, "pipe")) {
                 if (pipe(a) < 0 || pipe(b) < 0)
                         die("pipe");
@@ -93,7 +148,7 @@ int main(int argc, char **argv)
         pid_t pid;
 
         if (argc != 5 || prepare(argv[1]) < 0) {
-                fprintf(stderr, "usage: ping unix|pipe|mq SECONDS SERVER-CPU CLIENT-CPU\n");
+                fprintf(stderr, "usage: ping unix|pipe|mq|doorbells SECONDS SERVER-CPU CLIENT-CPU\n");
                 return 2;
         }
         pid = start_server(serve, argv[3]);

@@ -62,4 +62,25 @@ static inline void measure_rounds(unsigned (*once)(void), double seconds)
                (double)n * 1e9 / (double)(t - start));
 }
 
+/*
+ * The same with @once as many times a second as @rate, at even distances. What comes late because the one before was
+ * late counts from when it was due.
+ */
+static inline void measure_at_rate(unsigned (*once)(void), double seconds, double rate)
+{
+        static struct objm_hist hist;
+        uint64_t start = now(), due = start, n = 0;
+
+        objm_hist_init(&hist);
+        for (; due < start + (uint64_t)(seconds * 1e9); due = start + (uint64_t)((double)++n * 1e9 / rate)) {
+                while (now() < due)
+                        continue;
+                once();
+                objm_hist_record(&hist, now() - due);
+        }
+        printf("{\"p50_ns\": %llu, \"p99_ns\": %llu, \"rate\": %.0f}\n",
+               (unsigned long long)objm_hist_quantile(&hist, 0.5), (unsigned long long)objm_hist_quantile(&hist, 0.99),
+               (double)n * 1e9 / (double)(now() - start));
+}
+
 #endif

@@ -2,11 +2,12 @@
 /*
  * A client of the daemon by libobjmapper and its ring, over a tree of make_tree. Prints one line of JSON.
  *
- *      ring_client SOCKET stat|read DEPTH SECONDS spin|sleep THOUSANDS RATE CPU
+ *      ring_client SOCKET stat|read DEPTH SECONDS spin|sleep OBJECTS RATE CPU
  *
- * Each request is for an object at random. stat: one call after the other, or with a DEPTH above 1 as many in flight
- * by the submit calls. read: the object is read into memory and every byte of it looked at; DEPTH is 1. RATE 0: at once
- * after each other; else as many a second at even distances, and latency counts from when a request was due.
+ * Each request is for one of the first OBJECTS at random. stat: one call after the other, or with a DEPTH above 1 as
+ * many in flight by the submit calls. read: the object is read into memory and every byte of it looked at; DEPTH is 1.
+ * RATE 0: at once after each other; else as many a second at even distances, and latency counts from when a request
+ * was due.
  */
 #include "client/objmapper.h"
 #include "ping.h"
@@ -122,37 +123,19 @@ static unsigned once(void)
         return 1;
 }
 
-/* What comes late because the one before was late counts from when it was due. */
-static void measure_at_rate(double seconds)
-{
-        static struct objm_hist hist;
-        uint64_t start = now(), due = start, n = 0;
-
-        objm_hist_init(&hist);
-        for (; due < start + (uint64_t)(seconds * 1e9); due = start + (uint64_t)((double)++n * 1e9 / rate)) {
-                while (now() < due)
-                        continue;
-                once();
-                objm_hist_record(&hist, now() - due);
-        }
-        printf("{\"p50_ns\": %llu, \"p99_ns\": %llu, \"rate\": %.0f}\n",
-               (unsigned long long)objm_hist_quantile(&hist, 0.5), (unsigned long long)objm_hist_quantile(&hist, 0.99),
-               (double)n * 1e9 / (double)(now() - start));
-}
-
 int main(int argc, char **argv)
 {
         struct objmapper_options o = {.size = sizeof(o), .flags = OBJMAPPER_RING | OBJMAPPER_NO_RECONNECT};
         int r;
 
         if (argc != 9) {
-                fprintf(stderr, "usage: ring_client SOCKET stat|read DEPTH SECONDS spin|sleep THOUSANDS RATE CPU\n");
+                fprintf(stderr, "usage: ring_client SOCKET stat|read DEPTH SECONDS spin|sleep OBJECTS RATE CPU\n");
                 return 2;
         }
         reads = !strcmp(argv[2], "read");
         depth = (unsigned)strtoul(argv[3], NULL, 10);
         o.flags |= strcmp(argv[5], "spin") ? OBJMAPPER_NO_SPIN : 0;
-        objects = (unsigned)strtoul(argv[6], NULL, 10) * 1000;
+        objects = (unsigned)strtoul(argv[6], NULL, 10);
         rate = strtod(argv[7], NULL);
         if (!objects || !depth)
                 return 2;
@@ -164,7 +147,7 @@ int main(int argc, char **argv)
         if (!(o.flags & OBJMAPPER_NO_SPIN))
                 begin_polling();
         if (rate > 0)
-                measure_at_rate(strtod(argv[4], NULL));
+                measure_at_rate(once, strtod(argv[4], NULL), rate);
         else
                 measure_rounds(once, strtod(argv[4], NULL));
         objmapper_free(om);

@@ -2,12 +2,12 @@
 /*
  * The floor of the daemon's ring: the same indices and entries between two processes that both poll, and nothing else.
  *
- *      ring_floor bare|lookup|inline SECONDS DEPTH SERVER-CPU CLIENT-CPU
+ *      ring_floor bare|lookup|inline SECONDS DEPTH SERVER-CPU CLIENT-CPU [RATE]
  *
  * bare: each request is answered with what it says. lookup: after two reads at random places of 128 MiB, the second of
  * which depends on the first; that much is an index of a million URIs, where a lookup reads a slot and then an entry.
  * inline: a kilobyte is copied into shared memory for each answer, and every byte of it read by the client. At a depth
- * above 1 as many requests are kept in flight, and a round is a look at what has come back.
+ * above 1 as many requests are kept in flight, and a round is a look at what has come back. RATE as ring_client's.
  */
 #include "concurrency/ring.h"
 #include "ping.h"
@@ -161,13 +161,14 @@ static void take_sides(bool server)
 int main(int argc, char **argv)
 {
         static const char *const kinds[] = {"bare", "lookup", "inline"};
+        double rate = argc == 7 ? strtod(argv[6], NULL) : 0;
         pid_t pid;
 
-        while (argc == 6 && kind <= INLINE && strcmp(argv[1], kinds[kind]))
+        while (argc >= 6 && kind <= INLINE && strcmp(argv[1], kinds[kind]))
                 kind++;
-        depth = argc == 6 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
+        depth = argc == 6 || rate > 0 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
         if (kind > INLINE || !depth || depth > SIZE) {
-                fprintf(stderr, "usage: ring_floor bare|lookup|inline SECONDS DEPTH SERVER-CPU CLIENT-CPU\n");
+                fprintf(stderr, "usage: ring_floor bare|lookup|inline SECONDS DEPTH SERVER-CPU CLIENT-CPU [RATE]\n");
                 return 2;
         }
         shared = map(sizeof(*shared));
@@ -177,7 +178,10 @@ int main(int argc, char **argv)
         pid = start_server(serve, argv[4]);
         take_sides(false);
         pin_to(argv[5]);
-        measure_rounds(once, strtod(argv[2], NULL));
+        if (rate > 0)
+                measure_at_rate(once, strtod(argv[2], NULL), rate);
+        else
+                measure_rounds(once, strtod(argv[2], NULL));
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);
         return 0;
