@@ -150,9 +150,8 @@ static void on_failure(struct objm_spin *s)
                 s->backoff *= 2;
 }
 
-void objm_spin_end(struct objm_spin *s, bool found)
+void objm_spin_end_often(struct objm_spin *s, bool found)
 {
-        see_gap(s, objm_clock_ns());
         s->score = s->score - s->score / 8 + (found && !s->preempted ? SCORE_MAX / 8 : 0);
         s->calm++;
         s->in_vain = !found && !s->preempted;
@@ -162,6 +161,12 @@ void objm_spin_end(struct objm_spin *s, bool found)
                 s->backoff = 1;
         else if (!found && !s->preempted)
                 on_failure(s);
+}
+
+void objm_spin_end(struct objm_spin *s, bool found)
+{
+        see_gap(s, objm_clock_ns());
+        objm_spin_end_often(s, found);
 }
 
 void objm_spin_slept(struct objm_spin *s)

@@ -73,6 +73,9 @@ static inline bool objm_spin_more_often(struct objm_spin *s)
 
 void objm_spin_end(struct objm_spin *s, bool found);
 
+/* The same after looks by more_often(): `last` is when the time was last read. */
+void objm_spin_end_often(struct objm_spin *s, bool found);
+
 /* What was polled for in vain, if it was, has come after a sleep. Without an occasion before it: nothing. */
 void objm_spin_slept(struct objm_spin *s);
 

@@ -67,6 +67,7 @@ static int ask(struct read *r, struct objmapper_completion *ret, uint64_t *ret_b
         e = objm_slots_add_read(&r->om->slots, &q, r->uri, r->uri_len);
         if (e < 0)
                 return e;
+        objm_session_flush(r->om); /* before the time is read */
         if (objm_wait_done(r->om, objm_wait_deadline(r->om->timeout_ms)) < 0)
                 return give_up(r);
         *ret_body = objm_slots_first(&r->om->slots.done)->body_len;

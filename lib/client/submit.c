@@ -80,6 +80,7 @@ int objmapper_wait(struct objmapper *om, struct objmapper_completion *ret, size_
                 objm_session_flush(om);
                 return objmapper_reap(om, ret, n);
         }
+        objm_session_flush(om); /* before the time is read */
         r = objm_wait_done(om, objm_wait_deadline(timeout_ms));
         if (r < 0)
                 return r == -ENODATA ? om->dead : 0;

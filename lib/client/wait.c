@@ -33,14 +33,14 @@ static void sleep_until(struct objmapper *om, uint64_t until, uint64_t now)
 /* Looks for a reply for a moment, where that has lately paid. True: something came. */
 static bool spin(struct objmapper *om)
 {
-        bool got;
+        bool got, often = objm_ringlink_alone(om);
 
         if (om->state != OBJM_SESSION_READY || !om->slots.n_sent || !objm_spin_begin(&om->spin))
                 return false;
         do
                 got = objm_session_look(om);
-        while (!got && (objm_ringlink_alone(om) ? objm_spin_more_often(&om->spin) : objm_spin_more(&om->spin)));
-        objm_spin_end(&om->spin, got);
+        while (!got && (often ? objm_spin_more_often(&om->spin) : objm_spin_more(&om->spin)));
+        (often ? objm_spin_end_often : objm_spin_end)(&om->spin, got);
         return got;
 }
 
