@@ -339,6 +339,7 @@ int main(int argc, char **argv)
 
         if (options_parse(argc, argv, &options, &err) < 0) {
                 fprintf(stderr, "objmapperd: %s\n", err.text);
+                manager_failed(err.text);
                 return 2;
         }
         log_init(LOG_INFO, options.foreground);
@@ -349,11 +350,15 @@ int main(int argc, char **argv)
         } else if (config_load(&options, &config, &err) < 0) {
                 log_line(LOG_ERR, "%s", err.text);
                 status = EXIT_FAILURE;
+                if (!options.check_config)
+                        manager_failed(err.text);
         } else if (options.check_config) {
                 config_free(config);
         } else {
                 log_set_level(config->log_level);
                 status = run(&options, config);
+                if (status == EXIT_FAILURE)
+                        manager_failed("cannot start");
         }
         options_deinit(&options);
         return status;

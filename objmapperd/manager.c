@@ -5,10 +5,12 @@
 
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 
 #define STATUS_INTERVAL_NS (5 * OBJM_NS_PER_S)
 
@@ -94,6 +96,21 @@ void manager_reloading(void)
 void manager_stopping(void)
 {
         sd_notify(0, "STOPPING=1");
+}
+
+void manager_failed(const char *why)
+{
+        const struct timespec pause = {.tv_sec = 1};
+        sigset_t leave;
+
+        if (!getenv("NOTIFY_SOCKET"))
+                return;
+        sigemptyset(&leave);
+        sigaddset(&leave, SIGTERM);
+        sigaddset(&leave, SIGINT);
+        pthread_sigmask(SIG_BLOCK, &leave, NULL);
+        sd_notifyf(0, "STATUS=%.*s", (int)strcspn(why, "\n"), why);
+        (void)sigtimedwait(&leave, NULL, &pause);
 }
 
 int manager_sleep_ms(const struct manager *m)

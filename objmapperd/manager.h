@@ -28,6 +28,12 @@ void manager_ready(struct manager *m);
 void manager_reloading(void);
 void manager_stopping(void);
 
+/*
+ * For a daemon that cannot start: a manager would start it again at once, for ever. Says why in the status and returns
+ * after a second, or when a signal tells it to leave. Without a manager returns at once.
+ */
+void manager_failed(const char *why);
+
 /* For how long the main thread may sleep, -1: for ever; and what it does when it has woken up. */
 int manager_sleep_ms(const struct manager *m);
 void manager_turn(struct manager *m);

@@ -125,10 +125,10 @@ static void build(struct filter *f, uint32_t arch)
         load(f, offsetof(struct seccomp_data, nr));
         put(f, BPF_JMP | BPF_JGT | BPF_K, LATEST, 0, 1); /* also x86-64 with pointers of 32 bits */
         answer(f, UNKNOWN);
+        one_of(f, SYS_ioctl, 1, requests, objm_array_len(requests)); /* run for, and often: first */
         for (size_t i = 0; i < objm_array_len(allowed); i++)
                 answer_if_equal(f, (uint32_t)allowed[i], SECCOMP_RET_ALLOW);
         one_of(f, SYS_socket, 0, families, objm_array_len(families));
-        one_of(f, SYS_ioctl, 1, requests, objm_array_len(requests));
         one_of(f, SYS_prctl, 0, options, objm_array_len(options));
         by_bits(f, SYS_mmap, 2, PROT_WRITE | PROT_EXEC, DENY, SECCOMP_RET_ALLOW);
         by_bits(f, SYS_mprotect, 2, PROT_EXEC, DENY, SECCOMP_RET_ALLOW);

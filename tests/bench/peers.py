@@ -11,11 +11,11 @@ two CPUs and quiet. Exit status 1 when a target is missed.
 Bodies: mode splice beside nginx's sendfile, the same files in the page cache, connections kept, nothing logged; as many
 nginx workers as CPUs; every thread runs where it likes.
 
-Small objects: mode auto (1 KB, inline) beside GETs of memcached and redis, pipelined at a depth above 1. These two hold
-the values in their memory and only copy them; objmapperd keeps the files open and reads them (page cache) for each
-request. Each server has one thread that serves, pinned to one CPU after its start; the client has another. objmapperd
-runs with its default configuration, which polls for a while before it sleeps, and once more, for information, as
-objmapperd-sleeps: with concurrency.optimize_for_latency = false.
+Small objects: mode auto (1 KB, inline) beside GETs of memcached and redis, pipelined at a depth above 1. All three copy
+the values out of their memory; objmapperd asks before each batch whether a file has changed. Each server has one thread
+that serves, pinned to one CPU after its start; the client has another. objmapperd runs with its default configuration,
+which polls for a while before it sleeps, and once more, for information, as objmapperd-sleeps: with
+concurrency.optimize_for_latency = false.
 
 Ring: obtaining an object of 1 KB and reading every byte of it, one client, one request at a time, through libobjmapper's
 ring (default configuration: both sides poll), beside GETs of memcached and redis with a client that sleeps, as their
@@ -282,7 +282,7 @@ def compare_small(report, peers, names, load, args):
 
 def small(report, work, args):
     report.line('Small objects: auto (1 KB, inline) beside get of memcached and GET of redis')
-    report.line('  objmapperd reads the file for each request; memcached and redis hold the values in memory')
+    report.line('  all copy the values out of their memory; objmapperd looks for changes to the files before each batch')
     found = {program: find(report, program) for program in ('memcached', 'redis-server')}
     if not any(found.values()):
         return

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Configuration, reload, and the socket file."""
+import contextlib
 import os
 import signal
 import socket
 import subprocess
+import time
 
 import omproto as p
 import pytest
@@ -33,6 +35,41 @@ def test_what_is_wrong_is_said_with_file_line_and_key(workdir, text, line, key):
     status, output = check_config(file)
     assert status != 0
     assert f"{file}:{line}: " in output and key in output, output
+
+
+@contextlib.contextmanager
+def failing(workdir, *args):
+    """Yields the process and what the service manager is told by it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(workdir / "notify"))
+        notify.settimeout(PATIENCE)
+        env = {**os.environ, "NOTIFY_SOCKET": str(workdir / "notify")}
+        with subprocess.Popen([BIN, "--foreground", *args], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              env=env) as proc:
+            yield proc, notify.recv(4096).decode()
+    (workdir / "notify").unlink()
+
+
+def test_what_cannot_start_is_not_started_again_in_a_tight_loop(workdir):
+    """A second passes, unless the daemon is told to leave; the service manager knows why."""
+    wrong = workdir / "wrong.conf"
+    wrong.write_text("pool_sise = 2;\n")
+    for args, status, why in [(["--no-such"], 2, "--no-such"), (["--config", wrong], 1, f"{wrong}:1: "),
+                              (["--config", os.devnull + "/x"], 1, os.devnull),
+                              (["--socket", workdir / "none" / "s", "--export", f"/={workdir}"], 1, "cannot start")]:
+        began = time.monotonic()
+        with failing(workdir, *args) as (proc, said):
+            assert said.startswith("STATUS=") and why in said and "\n" not in said
+            assert proc.wait(PATIENCE) == status
+            assert time.monotonic() - began >= 1
+    soon = []
+    for _ in range(5):
+        began = time.monotonic()
+        with failing(workdir, "--no-such") as (proc, _):
+            proc.terminate()
+            assert proc.wait(PATIENCE) == 2
+            soon.append(time.monotonic() - began)
+    assert min(soon) < 1, soon
 
 
 def test_good_configuration(workdir):
