@@ -94,15 +94,16 @@ replay() {
 quick="not long and not timing"
 released() {
         build release all && together \
-                suite release -m "$quick" --part 1/3 tests/integration -- \
-                suite release -m "$quick" --part 2/3 tests/integration -- \
-                suite release -m "$quick" --part 3/3 tests/integration
+                suite release -m "$quick" --part 1/4 tests/integration -- \
+                suite release -m "$quick" --part 2/4 tests/integration -- \
+                suite release -m "$quick" --part 3/4 tests/integration -- \
+                suite release -m "$quick" --part 4/4 tests/integration
 }
 
-# A quarter of the tests under ASan; `make check-long` runs the others.
+# A sixth of the tests under ASan; `make check-long` runs the others.
 sanitized() {
         build asan all && build tsan all && together \
-                suite asan -m "$quick" --part 1/4 tests/integration -- \
+                suite asan -m "$quick" --part 1/6 tests/integration -- \
                 suite tsan -m "threads and $quick" tests/integration
 }
 
