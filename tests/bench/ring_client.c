@@ -137,7 +137,7 @@ int main(int argc, char **argv)
         o.flags |= strcmp(argv[5], "spin") ? OBJMAPPER_NO_SPIN : 0;
         objects = (unsigned)strtoul(argv[6], NULL, 10);
         rate = strtod(argv[7], NULL);
-        if (!objects || !depth)
+        if (!objects || !depth || (reads && depth > 1))
                 return 2;
         r = objmapper_connect(argv[1], &o, &om); /* before pinning: it must not think that there is one CPU */
         if (r < 0)
