@@ -98,8 +98,7 @@ static bool start_next(struct transfer *t, struct objm_kept *kept, const uint8_t
                 return false;
         }
         probe_request_start(connection_transport(c), &rq);
-        r.kept = r.kept ||
-                 objm_store_keep(ctx.snapshot->store, kept, rq.uri, rq.uri_len, r.fd, &r.info);
+        r.kept = request_keep(ctx.snapshot, kept, &rq, &r);
         transfer_begin(t, &r);
         return true;
 }

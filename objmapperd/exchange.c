@@ -390,14 +390,6 @@ static void own_body(struct connection *c, struct reply *reply)
         reply->bytes = NULL;
 }
 
-static bool keep_body(struct connection *c, const struct request *rq, const struct reply *reply)
-{
-        struct worker *w = c->worker;
-
-        return reply->kept || objm_store_keep(w->snapshot->store, &w->kept, rq->uri, rq->uri_len, reply->fd,
-                                              &reply->info);
-}
-
 ssize_t exchange_read_body(const struct reply *r, uint8_t *buf)
 {
         if (!r->bytes)
@@ -409,7 +401,7 @@ ssize_t exchange_read_body(const struct reply *r, uint8_t *buf)
 void exchange_end_body(struct connection *c, const struct request *rq, struct reply *reply, bool sent)
 {
         if (sent)
-                reply->kept = keep_body(c, rq, reply);
+                reply->kept = request_keep(c->worker->snapshot, &c->worker->kept, rq, reply);
         close_body(reply);
 }
 

@@ -206,6 +206,12 @@ static bool run_kept(const struct request_context *ctx, const struct request *rq
         return true;
 }
 
+bool request_keep(const struct snapshot *snapshot, struct objm_kept *kept, const struct request *rq,
+                  const struct reply *r)
+{
+        return r->kept || objm_store_keep(snapshot->store, kept, rq->uri, rq->uri_len, r->fd, &r->info);
+}
+
 static int run_get(const struct request_context *ctx, const struct request *rq, struct reply *ret)
 {
         uint8_t mode;

@@ -72,6 +72,10 @@ int request_run(const struct request_context *ctx, const struct request *rq, str
 /* The same in a thread that may wait for a disk: ctx->nowait is false. */
 struct reply request_run_waiting(const struct request_context *ctx, const struct request *rq) objm_must_check;
 
+/* @r->body is to be sent: true when its descriptor is one of @kept, as it may have been before, and stays there. */
+bool request_keep(const struct snapshot *snapshot, struct objm_kept *kept, const struct request *rq,
+                  const struct reply *r) objm_must_check;
+
 /* The reply that says no more than @status. */
 struct reply request_refuse(const struct request *rq, uint8_t status, const char *text);
 

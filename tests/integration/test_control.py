@@ -33,6 +33,19 @@ def reload(daemon):
     return r.status, r.entries().get(p.META_ERROR, b"").decode()
 
 
+def become(daemon, text):
+    daemon.config.write_text(text)
+    assert reload(daemon) == (p.OK, "")
+
+
+def refuse(daemon, text):
+    """What is said of it."""
+    daemon.config.write_text(text)
+    status, said = reload(daemon)
+    assert status == p.INVALID
+    return said
+
+
 def test_stats(start, tree, model):
     daemon = start({"/": tree.path}, "--concurrency-model", model)
     d.wait_until(lambda: not stats(daemon)["index"]["scanning"])

@@ -11,7 +11,7 @@ import omproto as p
 import openmetrics
 import pytest
 from daemon import wait_until
-from test_control import reload
+from test_control import become, refuse
 from test_metrics import WITH_HTTP, fetch
 
 pytestmark = WITH_HTTP
@@ -29,18 +29,6 @@ def at(endpoint):
 
 def ports(daemon):
     return [int(port) for port in re.findall(r"metrics at http://127\.0\.0\.1:(\d+)/metrics", daemon.log())]
-
-
-def become(daemon, text):
-    daemon.config.write_text(text)
-    assert reload(daemon) == (p.OK, "")
-
-
-def refuse(daemon, text):
-    daemon.config.write_text(text)
-    status, said = reload(daemon)
-    assert status == p.INVALID
-    return said
 
 
 def works(address):

@@ -11,7 +11,7 @@ import omproto as p
 import pytest
 from daemon import wait_until
 from omudp import Udp
-from test_control import reload, stats
+from test_control import become, refuse, stats
 
 ANY = 'transport = "tcp"; address = "127.0.0.1"; port = 0;'
 
@@ -35,19 +35,6 @@ def daemon(start, tree):
     yield daemon
     if not daemon.stopped:
         become(daemon, exports(tree.path) + listen(unix(daemon.socket)))
-
-
-def become(daemon, text):
-    daemon.config.write_text(text)
-    assert reload(daemon) == (p.OK, "")
-
-
-def refuse(daemon, text):
-    """What is said of it."""
-    daemon.config.write_text(text)
-    status, said = reload(daemon)
-    assert status == p.INVALID
-    return said
 
 
 def reachable(address):
