@@ -32,6 +32,9 @@ void exchange_resume(struct connection *c);
  */
 void exchange_count(struct connection *c, const struct metrics_record *r, size_t n, uint64_t start, uint64_t end);
 
+/* The same for one that came at @start and has just left. */
+void exchange_count_now(struct connection *c, const struct metrics_record *r, uint64_t start);
+
 /*
  * For rings. send_fds() sends a message of @len >= @n bytes with @n descriptors, which stay the caller's, or queues it;
  * negative errno: the connection is over. send_fd() sends a reply with the descriptor that it takes; false: there are
@@ -48,8 +51,14 @@ ssize_t exchange_read_body(const struct reply *r, uint8_t *buf) objm_must_check;
 /* The worker has read the body of @r, all of it if @sent: closes the descriptor, unless it is one to be kept. */
 void exchange_end_body(struct connection *c, const struct request *rq, struct reply *r, bool sent);
 
-/* The same for one that came at @start and has just left. */
-void exchange_count_now(struct connection *c, const struct metrics_record *r, uint64_t start);
+/* Replies that @c may still get when @pending are to leave; UINT32_MAX: any number. */
+uint32_t exchange_requests_left(const struct connection *c, unsigned pending);
+
+/* The kernel takes no more descriptors: the next reply with one says so instead. */
+void exchange_no_more_refs(struct connection *c);
+
+/* As many descriptors are under way to the user of @c as may be: what @rq is answered. Counts and logs it. */
+struct reply exchange_refuse_user(struct connection *c, const struct request *rq);
 
 /* Sends one reply, or queues it. Takes reply->fd. May close the connection. */
 void exchange_reply(struct connection *c, struct reply *r);
