@@ -59,18 +59,26 @@ void ring_close(struct ring *r);
 void ring_cut_off(struct ring *r);
 void ring_free(struct ring *r);
 
-/* Works on up to RING_TURN requests. Returns how many; the ring may have become WAITING and the connection closed. */
+/*
+ * One turn, see ring_turn.h: works on up to RING_TURN requests. Returns how many; the ring may have become WAITING and
+ * the connection closed.
+ */
 unsigned ring_serve(struct ring *r);
 
 /* True when requests wait that could be worked on, or replies that the client has to make room for. */
 bool ring_pending(const struct ring *r);
 
-/* ring_job.c: what a reply says in the ring; whether its body can go there; a refusal, for which there is room. */
-struct objm_ring_reply ring_reply_head(const struct reply *reply);
-struct metrics_record ring_record_of(const struct reply *reply); /* bodies of rings are inline */
-void ring_note_referred(struct ring *r, const struct request *rq);
-bool ring_body_fits(const struct ring *r, const struct reply *reply);
+/* Whether a body fits into the ring's arena; one that does not goes over the socket only. */
+static inline bool ring_body_fits(const struct ring *r, const struct reply *reply)
+{
+        return reply->body_len <= r->end.shm.geometry.arena;
+}
+
+/* Puts a reply that says no more than @status, for which there is room; @to_socket: the client is to ask there. */
 void ring_put_refusal(struct ring *r, const struct request *rq, uint8_t status, bool to_socket);
+
+/* Counts a request that the client will make by the socket. */
+void ring_note_referred(struct ring *r, const struct request *rq);
 
 /* Lets the client see what has been put, and wakes it. */
 void ring_publish(struct ring *r);

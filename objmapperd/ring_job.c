@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "objmapperd/connection.h"
 #include "objmapperd/exchange.h"
+#include "objmapperd/ring_entry.h"
 #include "transport/body.h"
 
 #include <errno.h>
@@ -57,7 +58,7 @@ static void read_body(struct ring_job *j)
 /* The descriptor leaves before the reply shows, behind what waits for the socket. */
 static void put_fd(struct ring_job *j)
 {
-        struct objm_ring_reply head = ring_reply_head(&j->reply);
+        struct objm_ring_reply head = ring_entry_encode(&j->reply);
 
         if (exchange_send_fd(j->c, &j->reply)) {
                 objm_ring_server_put(&j->r->end, &head);
@@ -69,7 +70,7 @@ static void put_fd(struct ring_job *j)
 
 static void count(const struct ring_job *j)
 {
-        struct metrics_record record = ring_record_of(&j->reply);
+        struct metrics_record record = ring_entry_record(&j->reply);
 
         metrics_count(j->c->worker->metrics, METRICS_RING, &record, 1, j->received_ns, objm_clock_ns());
 }
@@ -77,7 +78,7 @@ static void count(const struct ring_job *j)
 /* False: the client has to make room first. */
 static bool put(struct ring_job *j)
 {
-        struct objm_ring_reply head = ring_reply_head(&j->reply);
+        struct objm_ring_reply head = ring_entry_encode(&j->reply);
         uint8_t *to;
 
         if (j->reply.body && !ring_body_fits(j->r, &j->reply)) {

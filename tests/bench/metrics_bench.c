@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "objmapperd/connection.h"
 #include "objmapperd/metrics_record.h"
-#include "objmapperd/ring.h"
+#include "objmapperd/ring_entry.h"
 #include "protocol/v3.h"
 
 #include <stdio.h>
@@ -52,7 +52,7 @@ static void turn(unsigned kind, unsigned batch, uint64_t now)
         objm_tally_add(&m->turns, 1);
         metrics_tally(m, &m->wait, 0);
         for (unsigned i = 0; i < batch; i++)
-                pending[i] = kinds[kind].transport == METRICS_RING ? ring_record_of(&replies[i % SIZES])
+                pending[i] = kinds[kind].transport == METRICS_RING ? ring_entry_record(&replies[i % SIZES])
                                                                    : metrics_record_of(&replies[i % SIZES]);
         after = objm_clock_ns();
         bytes = metrics_count(m, kinds[kind].transport, pending, batch, now, after);
