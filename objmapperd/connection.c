@@ -243,11 +243,11 @@ void connection_settle(struct connection *c, bool progress)
                 rings_wake(w, c->ring);
 }
 
-static void serve(struct connection *c, ssize_t received)
+static void serve(struct connection *c, ssize_t received, uint64_t seen)
 {
         uint32_t served = c->served;
 
-        exchange_serve(c, received);
+        exchange_serve(c, received, seen);
         connection_settle(c, c->served != served);
 }
 
@@ -270,7 +270,7 @@ static void on_events(struct objm_source *source, uint32_t events)
                 exchange_resume(c);
                 connection_settle(c, true);
         } else {
-                serve(c, exchange_recv(c));
+                serve(c, exchange_recv(c), w->reported);
         }
 }
 
@@ -306,7 +306,7 @@ bool connection_poll(struct connection *c, ssize_t *ret_received)
 void connection_polled(struct connection *c, ssize_t received)
 {
         c->worker->n_served++;
-        serve(c, received);
+        serve(c, received, 0);
 }
 
 void connection_bury(struct connection *c)
@@ -464,7 +464,7 @@ void connection_leave(struct connection *c)
 void connection_drain(struct connection *c)
 {
         if (!exchange_blocked(c) && !c->end_of_input)
-                exchange_serve(c, exchange_recv(c));
+                exchange_serve(c, exchange_recv(c), 0);
         if (!c->dead && c->ring)
                 rings_wake(c->worker, c->ring);
         connection_settle(c, false);

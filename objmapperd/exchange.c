@@ -259,21 +259,27 @@ static bool take_request(struct connection *c, struct stretch *s)
         return step != STEP_MORE || s->at != end;
 }
 
-static void work_on(struct connection *c, const uint8_t *buf, size_t len)
+/* @first: the mark of the first request, 0 where it is that of the others. */
+static void work_on(struct connection *c, const uint8_t *buf, size_t len, uint64_t first)
 {
+        struct objm_kept *kept = &c->worker->kept;
         struct stretch s = {.buf = buf, .len = len};
+        uint64_t others = objm_kept_begin(kept, c->worker->now);
         bool more = true;
 
-        objm_kept_begin(&c->worker->kept, c->worker->now);
-        while (more && s.at < s.len && !exchange_blocked(c))
+        if (first)
+                objm_kept_need(kept, first);
+        while (more && s.at < s.len && !exchange_blocked(c)) {
                 more = take_request(c, &s);
+                objm_kept_need(kept, others);
+        }
         if (c->dead)
                 return;
         allowance_settle(c);
         keep(c, s.buf + s.mark, s.len - s.mark);
 }
 
-void exchange_serve(struct connection *c, ssize_t received)
+void exchange_serve(struct connection *c, ssize_t received, uint64_t seen)
 {
         if (received == -EAGAIN)
                 return;
@@ -285,7 +291,7 @@ void exchange_serve(struct connection *c, ssize_t received)
                 c->end_of_input = true;
         else {
                 c->received = c->worker->now;
-                work_on(c, c->worker->rx, c->in_len + (size_t)received);
+                work_on(c, c->worker->rx, c->in_len + (size_t)received, seen);
         }
 }
 
@@ -304,5 +310,5 @@ void exchange_resume(struct connection *c)
         if (exchange_blocked(c) || !c->in_len)
                 return;
         memcpy(c->worker->rx, c->in, c->in_len);
-        work_on(c, c->worker->rx, c->in_len);
+        work_on(c, c->worker->rx, c->in_len, 0);
 }

@@ -20,8 +20,11 @@ bool exchange_blocked(const struct connection *c);
 /* Takes what the socket has into the worker's buffer, behind what was kept. As recv(2), with -errno. Serve it next. */
 ssize_t exchange_recv(struct connection *c) objm_must_check;
 
-/* Works on what exchange_recv() returned. May close the connection. */
-void exchange_serve(struct connection *c, ssize_t received);
+/*
+ * Works on what exchange_recv() returned. @seen: a mark of the worker's kept files that was made when some of it was known
+ * to have come, or 0. May close the connection.
+ */
+void exchange_serve(struct connection *c, ssize_t received, uint64_t seen);
 
 /* The socket takes more, or a job is done: sends what waits and works on the input that was kept. */
 void exchange_resume(struct connection *c);

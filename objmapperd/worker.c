@@ -163,6 +163,7 @@ static void turn(struct worker *w)
         if (!spin(w))
                 sleep_until_event(w);
         objm_tally_add(&w->metrics->turns, 1);
+        w->reported = objm_kept_mark(&w->kept);
         objm_loop_dispatch(&w->loop);
         w->n_served += rings_serve(w);
         if (w->n_served)

@@ -73,6 +73,7 @@ struct worker {
         atomic_uint n_held;                                  /* in memory: posted here and not yet freed */
 
         struct objm_kept kept;
+        uint64_t reported; /* its mark for the connections of this turn that are readable */
         struct objm_batch batch;
         uint8_t rx[WORKER_RX_BYTES];
         uint8_t tx[WORKER_TX_BYTES]; /* a small body and its head */

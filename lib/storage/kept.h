@@ -14,6 +14,11 @@
  * Nothing is kept for longer than OBJM_KEPT_NS: then the name is opened anew, as if it had not been known. That bounds
  * what nobody reports (a mount on a directory), and for how long a deleted file takes space.
  *
+ * Whether every change is known (1) costs a system call as well. A request is owed what had happened before it was
+ * sent; so an answer to that question holds for all requests whose first byte was seen to have come before it was asked:
+ * for what has been received, and for the first request of each connection that the kernel has reported as readable.
+ * Marks count such sightings.
+ *
  * One thread per struct; the budget is shared. No hit writes memory that other threads use.
  */
 #include "base/attr.h"
@@ -62,7 +67,9 @@ struct objm_kept {
         unsigned squeezes;            /* as far as it has been heeded */
         uint64_t now, due;            /* ns: of the batch; when to look for what is too old */
         uint64_t rest_until;          /* ns: nothing is kept before that */
-        bool checked, current;        /* in this batch: whether every change is known */
+        uint64_t mark, needed;        /* the last one; that of the requests which are being answered */
+        uint64_t checked;             /* the last one when it was asked whether every change is known, */
+        bool current;                 /* and the answer */
         const struct objm_store *store; /* whose names these are, */
         uint64_t store_born;            /* and when it was made */
         struct {
@@ -81,11 +88,27 @@ void objm_kept_init(struct objm_kept *k, unsigned capacity, struct objm_kept_lim
 void objm_kept_clear(struct objm_kept *k);
 void objm_kept_deinit(struct objm_kept *k);
 
-/* Requests that have been received are now to be answered. @now is the coarse monotonic time in ns. */
-static inline void objm_kept_begin(struct objm_kept *k, uint64_t now)
+/* Requests have been seen to have come: a mark for those that objm_kept_need() can name. Never 0. */
+static inline uint64_t objm_kept_mark(struct objm_kept *k)
+{
+        return ++k->mark;
+}
+
+/* Answered from here on: requests that had come, with their first byte at least, when @mark was made. */
+static inline void objm_kept_need(struct objm_kept *k, uint64_t mark)
+{
+        k->needed = mark;
+}
+
+/*
+ * Requests that have been received are now to be answered. @now is the coarse monotonic time in ns. Returns the mark that
+ * it needs for them.
+ */
+static inline uint64_t objm_kept_begin(struct objm_kept *k, uint64_t now)
 {
         k->now = now;
-        k->checked = false;
+        objm_kept_need(k, objm_kept_mark(k));
+        return k->needed;
 }
 
 /* Closes what is too old; all, when descriptors have run out. To be called each turn, and at due() at the latest. */

@@ -238,16 +238,17 @@ static void adopt(const struct objm_store *s, struct objm_kept *k)
         if (k->store == s && k->store_born == s->born)
                 return;
         objm_kept_clear(k);
+        k->checked = 0;
         k->store = s;
         k->store_born = s->born;
 }
 
-/* Asked once for a batch: what has been received has been received before. */
 static bool all_known(const struct objm_store *s, struct objm_kept *k)
 {
-        if (!k->checked)
+        if (k->checked < k->needed) {
+                k->checked = k->mark;
                 k->current = objm_sync_is_current(s->sync);
-        k->checked = true;
+        }
         return k->current;
 }
 

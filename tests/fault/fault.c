@@ -6,6 +6,8 @@
  *      OBJM_FAULT_CONTROL=FILE         shared with the test: while the process runs, the test moves the mark and reads
  *                                      what has happened. Four words of 64 bits, as in struct control.
  *
+ * SIGSTOP instead of an errno: the call stops the process and, once that goes on, does its work.
+ *
  * "openat2" is syscall(2) with that number; "epoll_add" and "epoll_mod" are operations of epoll_ctl(2). Failing calls
  * do nothing else. Of the allocator, calls from the program itself count, strdup() and strndup() among them, not those
  * that libraries make: glibc 2.36 does not survive a failing malloc() in getgrnam(3), nor does libconfig 1.5. What is
@@ -17,6 +19,7 @@
 #include <link.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -44,6 +47,8 @@ struct control {
         _Atomic uint64_t fired; /* how many have failed */
 };
 
+#define STOPS (-1)
+
 static const struct {
         const char *name;
         int value;
@@ -51,7 +56,7 @@ static const struct {
         {"EAGAIN", EAGAIN},         {"ECONNABORTED", ECONNABORTED}, {"ECONNRESET", ECONNRESET}, {"EINTR", EINTR},
         {"EIO", EIO},               {"EMFILE", EMFILE},             {"ENFILE", ENFILE},         {"ENOBUFS", ENOBUFS},
         {"ENOMEM", ENOMEM},         {"ENOSPC", ENOSPC},             {"EPERM", EPERM},           {"EPIPE", EPIPE},
-        {"ETOOMANYREFS", ETOOMANYREFS}, {"ECONNREFUSED", ECONNREFUSED},
+        {"ETOOMANYREFS", ETOOMANYREFS}, {"ECONNREFUSED", ECONNREFUSED}, {"SIGSTOP", STOPS},
 };
 
 static struct control own, *control = &own;
@@ -133,6 +138,10 @@ static bool fails(const char *name)
         if (!nth || call < nth || call - nth >= (many ? many : 1))
                 return false;
         atomic_fetch_add(&control->fired, 1);
+        if (error == STOPS) {
+                raise(SIGSTOP);
+                return false;
+        }
         errno = error;
         return true;
 }

@@ -7,12 +7,14 @@ In each of these tests the object is kept at the moment of the change, which /pr
 import mmap
 import os
 import resource
+import select
 import signal
 import time
 
 import omproto as p
 import pytest
-from daemon import wait_until
+from daemon import INSTRUMENTED, wait_until
+from faults import Fault
 
 OTHER_UID = 12347
 HELLO = p.Hello(capabilities=p.BODIES, inline_limit=16384)
@@ -210,6 +212,50 @@ def test_every_version_of_a_file_is_seen_at_once(daemon, small):
             new.write_bytes(b"%d" % i)
             os.rename(new, path)
             assert [get(c, "/0/file").body for c in (a, b, a)] == [b"%d" % i] * 3
+
+
+def stopped(daemon):
+    tasks = daemon.proc_dir / "task"
+    return {(tasks / t / "stat").read_text().rsplit(")", 1)[1].split()[0] for t in os.listdir(tasks)} == {"T"}
+
+
+def stop_between(daemon, fault, connections):
+    """Both connections are found readable at once; the daemon stops when it has answered one and is about to read the
+    other. Returns them in this order."""
+    daemon.signal(signal.SIGSTOP)
+    wait_until(lambda: stopped(daemon))
+    for c in connections:
+        c.ask("/0/file", p.AUTO)
+    fault.arm(2)
+    daemon.signal(signal.SIGCONT)
+    wait_until(lambda: fault.fired and stopped(daemon))
+    answered = select.select([c.sock for c in connections], [], [], 0)[0]
+    assert len(answered) == 1
+    return sorted(connections, key=lambda c: c.sock not in answered)
+
+
+@pytest.mark.skipif(INSTRUMENTED, reason="a sanitizer must be loaded before the library that stops the daemon")
+def test_what_comes_while_others_are_answered_sees_what_was_changed_before(start, small, workdir, monkeypatch):
+    fault = Fault(workdir, "recv", "SIGSTOP")
+    with monkeypatch.context() as m:
+        for name, value in fault.env.items():
+            m.setenv(name, value)
+        daemon = start({"/": small}, "--pool-size", "1", config="concurrency = { optimize_for_latency = false; };")
+    with daemon.connect(hello=HELLO) as a, daemon.connect(hello=HELLO) as b, daemon.connect(hello=HELLO) as other:
+        for i in range(8):
+            keep(daemon, small, a, "/0/file")
+            try:
+                first, second = stop_between(daemon, fault, (a, b))
+                new = small / "0/new"
+                new.write_bytes(b"%d" % i)
+                os.rename(new, small / "0/file")
+                late = (second, other)[i % 2]
+                late.ask("/0/file", p.AUTO)
+                fault.disarm()
+            finally:
+                daemon.signal(signal.SIGCONT)
+            assert [c.reply().status for c in (first, second)] == [p.OK] * 2  # asked before the change
+            assert late.reply().body == b"%d" % i
 
 
 def test_a_condition_is_answered_by_the_tree(daemon, small):

@@ -414,6 +414,32 @@ static void is_of_one_store(void **state)
         objm_qsbr_online(&f->r);
 }
 
+/* As a worker does that has been told of several connections which may be read. */
+static void is_owed_to_each_request(void **state)
+{
+        struct fixture *f = *state;
+        struct objm_kept_object o;
+        uint64_t reported, received;
+
+        start_and_keep(f);
+        reported = objm_kept_mark(&kept);
+        received = objm_kept_mark(&kept);
+        objm_kept_need(&kept, reported);
+        assert_true(objm_store_find_kept(f->s, &kept, NULL, "/file", 5, &o));
+        make_file(f, "new", "6789");
+        move(f, "new", "file");
+        assert_true(objm_store_find_kept(f->s, &kept, NULL, "/file", 5, &o)); /* had come before the change */
+        objm_kept_need(&kept, received);
+        assert_true(objm_store_find_kept(f->s, &kept, NULL, "/file", 5, &o)); /* the same */
+        received = objm_kept_mark(&kept);
+        objm_kept_need(&kept, reported);
+        assert_true(objm_store_find_kept(f->s, &kept, NULL, "/file", 5, &o));
+        objm_kept_need(&kept, received);
+        assert_false(objm_store_find_kept(f->s, &kept, NULL, "/file", 5, &o));
+        objm_kept_need(&kept, reported); /* what is known since then */
+        assert_false(objm_store_find_kept(f->s, &kept, NULL, "/file", 5, &o));
+}
+
 int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -433,6 +459,7 @@ int main(void)
                 TEST(can_be_taken_out),
                 TEST(lists_are_asked_each_time),
                 TEST(is_of_one_store),
+                TEST(is_owed_to_each_request),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
