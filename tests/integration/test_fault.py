@@ -38,7 +38,8 @@ SERVING = [(POOL, *case) for case in (
     ("accept4", "EINTR"), ("accept4", "ECONNABORTED"), ("getsockopt", "ENOBUFS"), ("setsockopt", "ENOMEM"),
     ("recv", "EINTR"), ("recv", "EAGAIN"), ("recv", "ENOMEM"), ("recv", "ECONNRESET"),
     ("sendmsg", "EINTR"), ("sendmsg", "EAGAIN"), ("sendmsg", "ENOMEM"), ("sendmsg", "ENOBUFS"), ("sendmsg", "EPIPE"),
-    ("sendmsg", "ETOOMANYREFS"), ("openat2", "EINTR"), ("openat2", "EAGAIN"), ("openat2", "EMFILE"),
+    ("sendmsg", "ETOOMANYREFS"), ("send", "EINTR"), ("send", "EAGAIN"), ("send", "ENOMEM"), ("send", "EPIPE"),
+    ("openat2", "EINTR"), ("openat2", "EAGAIN"), ("openat2", "EMFILE"),
     ("openat2", "ENFILE"), ("openat2", "ENOMEM"), ("openat2", "EIO"), ("fstat", "EIO"), ("epoll_add", "ENOSPC"),
     ("epoll_mod", "ENOMEM"), ("epoll_wait", "EINTR"),
 )] + [(CONNECTION, *case) for case in (
@@ -58,7 +59,7 @@ STATUS = {"EMFILE": (p.UNAVAILABLE,), "ENFILE": (p.UNAVAILABLE,), "ENOMEM": (p.N
 # What a client never notices: the call is made again, or later.
 HARMLESS = {("accept4", e) for e in ("EMFILE", "ENFILE", "ENOMEM", "EINTR", "ECONNABORTED")} | {
     ("setsockopt", "ENOMEM"), ("recv", "EINTR"), ("recv", "EAGAIN"), ("sendmsg", "EINTR"), ("sendmsg", "EAGAIN"),
-    ("openat2", "EINTR"), ("openat2", "EAGAIN"), ("epoll_wait", "EINTR")}
+    ("send", "EINTR"), ("send", "EAGAIN"), ("openat2", "EINTR"), ("openat2", "EAGAIN"), ("epoll_wait", "EINTR")}
 
 
 @pytest.fixture
