@@ -42,8 +42,8 @@ static void give_back(struct objm_mail *m)
 void transfer_describe(const struct connection *c, const struct reply *r, struct objm_body *body)
 {
         body->fd = r->fd;
-        body->bytes = r->bytes;
-        body->splice = !r->bytes && r->mode == OBJM_MODE_SPLICE && r->body_len >= TRANSFER_SPLICE_MIN;
+        body->splice = r->mode == OBJM_MODE_SPLICE && r->body_len >= TRANSFER_SPLICE_MIN;
+        body->bytes = body->splice ? NULL : r->bytes;
         body->nowait = body->probed = body->patient = false;
         body->at = r->body_at;
         body->left = r->body_len;

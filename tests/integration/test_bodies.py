@@ -287,7 +287,7 @@ def test_many_small_in_order(daemon, sized, chunk):
 def test_small_bodies_share_messages(start, sized, workdir, monkeypatch, way):
     """Of 64 replies of 4096 bytes, seven fit into one."""
     version, mode = way
-    fault = Fault(workdir, "sendmsg", "EPIPE")
+    fault = Fault(workdir, "send", "EPIPE")
     daemon = faulty_daemon(start, sized, fault, "thread-pool", monkeypatch)
     with connect(daemon, version) as c:
         check(c.get("/s4096", mode=mode), sized.files["/s4096"])
