@@ -21,8 +21,8 @@ bool exchange_blocked(const struct connection *c);
 ssize_t exchange_recv(struct connection *c) objm_must_check;
 
 /*
- * Works on what exchange_recv() returned. @seen: a mark of the worker's kept files that was made when some of it was known
- * to have come, or 0. May close the connection.
+ * Works on what exchange_recv() returned. @seen: a mark of the worker's kept files that was made when some of it was
+ * known to have come, or 0. May close the connection.
  */
 void exchange_serve(struct connection *c, ssize_t received, uint64_t seen);
 

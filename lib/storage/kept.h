@@ -15,9 +15,9 @@
  * what nobody reports (a mount on a directory), and for how long a deleted file takes space.
  *
  * Whether every change is known (1) costs a system call as well. A request is owed what had happened before it was
- * sent; so an answer to that question holds for all requests whose first byte was seen to have come before it was asked:
- * for what has been received, and for the first request of each connection that the kernel has reported as readable.
- * Marks count such sightings.
+ * sent; so an answer to that question holds for all requests whose first byte was seen to have come before it was
+ * asked: for what has been received, and for the first request of each connection that the kernel has reported as
+ * readable. Marks count such sightings.
  *
  * One thread per struct; the budget is shared. No hit writes memory that other threads use.
  */
@@ -101,8 +101,8 @@ static inline void objm_kept_need(struct objm_kept *k, uint64_t mark)
 }
 
 /*
- * Requests that have been received are now to be answered. @now is the coarse monotonic time in ns. Returns the mark that
- * it needs for them.
+ * Requests that have been received are now to be answered. @now is the coarse monotonic time in ns. Returns the mark
+ * that it needs for them.
  */
 static inline uint64_t objm_kept_begin(struct objm_kept *k, uint64_t now)
 {
