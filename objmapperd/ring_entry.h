@@ -51,7 +51,7 @@ static inline void ring_entry_decode(const struct ring *r, const struct snapshot
                 .conditional = !plain && e->flags & OBJM_RING_RQ_IF_VERSION,
                 .if_version = plain ? 0 : e->get.if_version,
                 .range_offset = range ? e->get.range_offset : 0,
-                .range_length = range ? e->get.range_length : 0,
+                .range_length = range ? e->get.range_length : plain ? e->length : 0,
                 .inline_limit = ring_entry_inline_limit(r, e, plain),
         };
         if (!ring_entry_is_served(snap, e))

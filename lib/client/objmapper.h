@@ -70,7 +70,7 @@ struct objmapper_read_options {
 
 struct objmapper_completion {
         uint64_t user_data;
-        int result; /* 0 or -errno, as of the blocking call */
+        int result; /* 0, of a read the number of bytes, or -errno, as of the blocking call */
         struct objmapper_object object;
 };
 
@@ -170,6 +170,20 @@ int objmapper_submit_get_if_changed(struct objmapper *om, const void *uri, size_
                                     uint64_t user_data);
 int objmapper_submit_stat(struct objmapper *om, const void *uri, size_t len, uint64_t user_data);
 int objmapper_submit_ping(struct objmapper *om, uint64_t user_data);
+/*
+ * Many reads in flight: as objmapper_read(), for small objects. @options are copied. @buf, @n bytes (1 to INT_MAX), is
+ * the library's until the completion has been reaped, or objmapper_free(), and shares no byte with that of another
+ * request in flight. The result is the number of bytes read; what @buf holds behind them, or with an error, is
+ * undefined. completion->object.size says how long the object is.
+ *
+ * Bytes come with the answer where the server does that (OBJMAPPER_MODE_AUTO: up to 16 KiB), through the ring where
+ * there is one and they fit. A larger object comes as a descriptor, which reap() and wait() read into the buffer and
+ * close, waiting for a disk if they have to; or, in other modes and over TCP, as bytes behind which other answers wait,
+ * under OBJMAPPER_SPLIT_BODIES too. Version 1 sends an object whole: what the buffer does not take is received and
+ * dropped. A read begins anew after a break, and when the object was truncated in place (-ESTALE: 16 times).
+ */
+int objmapper_submit_read(struct objmapper *om, const void *uri, size_t len, void *buf, size_t n,
+                          const struct objmapper_read_options *options, uint64_t user_data);
 int objmapper_flush(struct objmapper *om);
 int objmapper_reap(struct objmapper *om, struct objmapper_completion *ret, size_t n);
 int objmapper_wait(struct objmapper *om, struct objmapper_completion *ret, size_t n, int timeout_ms);

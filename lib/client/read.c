@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "client/bodies.h"
 #include "client/call.h"
+#include "client/read_options.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -75,20 +76,13 @@ static int ask(struct read *r, struct objmapper_completion *ret, uint64_t *ret_b
         return ret->result;
 }
 
-static uint64_t clip(const struct objm_slots_read *q, uint64_t size)
-{
-        uint64_t len = q->range_offset < size ? size - q->range_offset : 0;
-
-        return q->range_length && q->range_length < len ? q->range_length : len;
-}
-
 static int accept_object(struct read *r, const struct objmapper_object *o)
 {
         if (r->done)
                 return o->version == r->object.version && o->size == r->object.size ? 0 : CHANGED;
         r->object = *o;
         r->object.fd = -1;
-        r->len = o->not_modified ? 0 : clip(&r->wanted, o->size);
+        r->len = o->not_modified ? 0 : objm_slots_clip(r->wanted.range_offset, r->wanted.range_length, o->size);
         return 0;
 }
 
@@ -203,40 +197,9 @@ static int run(struct read *r, struct objmapper_object *ret)
 
 /* ---- the calls ---- */
 
-static int wire_mode(int mode, uint8_t *ret)
-{
-        static const uint8_t modes[] = {
-                [OBJMAPPER_MODE_AUTO] = OBJM_MODE_AUTO,
-                [OBJMAPPER_MODE_FD] = OBJM_MODE_FD,
-                [OBJMAPPER_MODE_COPY] = OBJM_MODE_COPY,
-                [OBJMAPPER_MODE_SPLICE] = OBJM_MODE_SPLICE,
-        };
-
-        if (mode < 0 || (size_t)mode >= objm_array_len(modes))
-                return -EINVAL;
-        *ret = modes[mode];
-        return 0;
-}
-
-static int read_options(const struct objmapper_read_options *options, struct objm_slots_read *ret)
-{
-        struct objmapper_read_options o = {0};
-
-        if (options) {
-                if (options->size < sizeof(options->size))
-                        return -EINVAL;
-                memcpy(&o, options, options->size < sizeof(o) ? options->size : sizeof(o));
-        }
-        if (o.offset > INT64_MAX || o.length > (uint64_t)INT64_MAX - o.offset)
-                return -EINVAL;
-        *ret = (struct objm_slots_read){
-                .range_offset = o.offset, .range_length = o.length, .if_version = o.if_version};
-        return wire_mode(o.mode, &ret->mode);
-}
-
 static int prepare(struct read *r, const struct objmapper_read_options *options)
 {
-        int e = read_options(options, &r->wanted);
+        int e = objm_read_options_decode(options, &r->wanted);
 
         r->uri_len = objm_call_length(r->uri);
         if (e < 0 || !r->uri_len)

@@ -2,6 +2,7 @@
 #include "client/replies.h"
 
 #include "base/fd.h"
+#include "client/fill.h"
 #include "client/reason.h"
 #include "client/session.h"
 
@@ -47,15 +48,13 @@ static bool right_fds(const struct objm_slot *s, const struct objm_reply *r)
 /* As many bytes as the range and the size make, with what was asked for as a body, and none with anything else. */
 static bool right_body(const struct objm_slot *s, const struct objm_reply *r)
 {
-        uint64_t size = r->object.size, at = s->range_offset < size ? s->range_offset : size, len = size - at;
-
         if (!r->has_id)
                 return true; /* the decoder has seen to it */
         if (s->op == OBJM_V3_OP_STATS && r->status == OBJM_STATUS_OK)
                 return true;
         if (!granted(s, r) || r->n_fds)
                 return !r->body_len;
-        return r->body_len == (s->range_length && s->range_length < len ? s->range_length : len);
+        return r->body_len == objm_slots_clip(s->range_offset, s->range_length, r->object.size);
 }
 
 bool objm_reply_fits(const struct objm_slot *s, const struct objm_reply *r)
@@ -143,6 +142,10 @@ static int take_one(struct objmapper *om, unsigned *lost)
         if (!s->abandoned)
                 objm_reason_of(om, &r);
         objm_bytequeue_pop(in, used);
+        if (s->buf && r.body_len) {
+                objm_fill_begin(om, s, &r.object, r.body_len);
+                return 1;
+        }
         s->body_len = om->body_left = r.body_len;
         objm_slots_complete(&om->slots, s, e, &r.object);
         return 1;
@@ -175,7 +178,7 @@ static void resync(struct objmapper *om, unsigned lost)
 
         if (!lost && slots->n_sent)
                 objm_slots_fail(slots, objm_slots_first(&slots->sent), -EMFILE);
-        if (slots->n_sent || objm_bytequeue_len(&om->link.in))
+        if (slots->n_sent || om->filling || objm_bytequeue_len(&om->link.in))
                 objm_session_drop(om, -EMFILE);
         else
                 om->link.fds_lost = false;
@@ -187,13 +190,24 @@ static size_t fds_to_come(const struct objmapper *om)
         return om->slots.n_sent + (om->ring.state == OBJM_RINGLINK_ATTACHING ? OBJM_RING_FDS : 0);
 }
 
+/* As take_one(), also of a body that a submitted read waits for. */
+static int take_next(struct objmapper *om, unsigned *lost)
+{
+        if (!om->body_left)
+                return take_one(om, lost);
+        if (!om->filling)
+                return 0;
+        objm_fill_take(om);
+        return 1;
+}
+
 void objm_replies_receive(struct objmapper *om)
 {
         struct objm_list *mark = om->slots.done.prev;
         unsigned lost = 0, n = 0;
         int r = 0;
 
-        while (!om->body_left && objm_bytequeue_len(&om->link.in) && (r = take_one(om, &lost)) > 0)
+        while (objm_bytequeue_len(&om->link.in) && (r = take_next(om, &lost)) > 0)
                 n++;
         /* A message larger than one of the kernel's buffers comes in parts, its descriptors with the first. */
         if (!om->body_left && !objm_bytequeue_len(&om->link.in))
@@ -207,6 +221,7 @@ void objm_replies_receive(struct objmapper *om)
         } else if (om->link.fds_lost) {
                 resync(om, lost);
         }
+        objm_fill_from_descriptors(om, mark);
 }
 
 static ssize_t take_arrived(struct objm_bytequeue *in, void *buf, size_t n)

@@ -120,13 +120,24 @@ static uint8_t mode_of(const struct objm_slot *s)
         return s->mode == OBJM_MODE_COPY ? OBJM_MODE_INLINE : s->mode;
 }
 
+_Static_assert(OBJM_V3_INLINE_DEFAULT < UINT16_MAX, "a longer range is, of auto, as good as all of the object");
+
+/* Its URI goes into the entry. */
+static bool is_short(const struct objm_slot *s)
+{
+        return !s->if_version && !s->range_offset && s->uri_len <= OBJM_RING_URI_SHORT &&
+               (s->range_length <= UINT16_MAX || s->mode == OBJM_MODE_AUTO);
+}
+
 bool objm_ringlink_put(struct objmapper *om, struct objm_slot *s)
 {
-        bool plain = !s->if_version && !s->range_offset && !s->range_length;
+        bool plain = is_short(s);
         struct objm_ring_request rq = {.op = s->op, .mode = mode_of(s), .id = objm_slots_id(&om->slots, s)};
         int r;
 
-        if (!plain) {
+        if (plain) {
+                rq.length = s->range_length < UINT16_MAX ? (uint16_t)s->range_length : UINT16_MAX;
+        } else {
                 rq.flags = (s->if_version ? OBJM_RING_RQ_IF_VERSION : 0) |
                            (s->range_offset || s->range_length ? OBJM_RING_RQ_RANGE : 0);
                 rq.get.range_offset = s->range_offset;
@@ -163,6 +174,20 @@ static struct objm_reply translate(const struct objm_ring_reply *e)
         };
 }
 
+/* To where it is wanted, else it stays where it is until it has been taken. False: it is not inside the arena. */
+static bool take_body(struct objmapper *om, struct objm_slot *s, const struct objm_ring_reply *e)
+{
+        const uint8_t *body = objm_ring_client_body(&om->ring.end, e);
+
+        if (body && s->buf) {
+                memcpy(s->buf, body, e->body_len);
+        } else {
+                om->ring.body = body;
+                om->body_left = body ? e->body_len : 0;
+        }
+        return body;
+}
+
 /* 0 or -EPROTO. What a descriptor comes with is completed by its message on the socket, which may have come already. */
 static int take_one(struct objmapper *om)
 {
@@ -170,6 +195,7 @@ static int take_one(struct objmapper *om)
         struct objm_ring_reply e;
         struct objm_reply r;
         struct objm_slot *s;
+        int result;
 
         objm_ring_client_take(c, &e);
         r = translate(&e);
@@ -186,14 +212,11 @@ static int take_one(struct objmapper *om)
                 objm_slots_mark_fd_coming(&om->slots, s);
                 return 0;
         }
-        if (e.body_len) {
-                om->ring.body = objm_ring_client_body(c, &e);
-                if (!om->ring.body)
-                        return -EPROTO;
-                om->body_left = e.body_len;
-        }
+        if (e.body_len && !take_body(om, s, &e))
+                return -EPROTO;
         s->body_len = e.body_len;
-        objm_slots_complete(&om->slots, s, objm_status_errno(e.status), &r.object);
+        result = objm_status_errno(e.status);
+        objm_slots_complete(&om->slots, s, s->buf && e.body_len ? (int)e.body_len : result, &r.object);
         return 0;
 }
 
@@ -202,7 +225,7 @@ bool objm_ringlink_receive(struct objmapper *om)
         struct objm_ring_client *c = &om->ring.end;
         int n, r = 0;
 
-        if (!objm_ringlink_on(&om->ring) || om->body_left)
+        if (!objm_ringlink_on(&om->ring) || (om->body_left && !om->filling))
                 return false;
         objm_ring_client_disarm(c);
         n = objm_ring_client_readable(c);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "client/epoch.h"
+#include "client/fill.h"
 #include "client/reason.h"
 
 #include <errno.h>
@@ -21,6 +22,7 @@ static void close_link(struct objmapper *om, int error)
         objm_ringlink_close(om, objm_epoch() != om->epoch);
         objm_link_close(&om->link);
         om->body_left = 0;
+        om->filling = NULL;
         om->state = OBJM_SESSION_DOWN;
         om->error = error;
 }
@@ -269,11 +271,11 @@ bool objm_session_receive(struct objmapper *om)
 {
         ssize_t n;
 
-        if (om->state <= OBJM_SESSION_CONNECTING || om->body_left)
+        if (om->state <= OBJM_SESSION_CONNECTING || (om->body_left && !om->filling))
                 return false;
         if (objm_ringlink_receive(om))
                 return true;
-        n = objm_link_recv(&om->link);
+        n = objm_fill_is_large(om) ? objm_fill_receive(om) : objm_link_recv(&om->link);
         if (n == -EAGAIN)
                 return false;
         if (n < 0)

@@ -42,6 +42,7 @@ struct objmapper {
         unsigned granted;             /* READY: requests the server takes in flight */
         uint64_t capabilities;        /* READY in version 3: granted */
         uint64_t body_left;           /* READY: what is to be received next are so many bytes of a body */
+        struct objm_slot *filling;    /* with body_left: the submitted read that they are for, or NULL; fill.h */
         int error;      /* 0 or -errno: why there is no connection */
         int dead;       /* 0 or -errno: OBJMAPPER_NO_RECONNECT, and the connection is lost */
         unsigned flags; /* enum objmapper_flags */

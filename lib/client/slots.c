@@ -84,6 +84,7 @@ int objm_slots_add(struct objm_slots *t, uint8_t op, const void *uri, size_t len
         s->if_version = if_version;
         s->mode = OBJM_MODE_FD;
         s->range_offset = s->range_length = 0;
+        s->buf = NULL;
         s->sends = 0;
         s->no_ring = false;
         s->metadata = t->metadata;
@@ -95,14 +96,16 @@ int objm_slots_add(struct objm_slots *t, uint8_t op, const void *uri, size_t len
 int objm_slots_add_read(struct objm_slots *t, const struct objm_slots_read *read, const void *uri, size_t len)
 {
         struct objm_slot *s;
-        int r = objm_slots_add(t, OBJM_V3_OP_GET, uri, len, 0, read->if_version);
+        int r = objm_slots_add(t, OBJM_V3_OP_GET, uri, len, read->user_data, read->if_version);
 
+        assert(!read->buf || read->range_length);
         if (r < 0)
                 return r;
         s = slot_of(t->queued.prev);
         s->mode = read->mode;
         s->range_offset = read->range_offset;
         s->range_length = read->range_length;
+        s->buf = read->buf;
         return 0;
 }
 
@@ -241,6 +244,15 @@ void objm_slots_requeue_for_socket(struct objm_slots *t, struct objm_slot *s)
 {
         s->no_ring = true;
         requeue_first(t, s);
+}
+
+bool objm_slots_repeat(struct objm_slots *t, struct objm_slot *s)
+{
+        if (++s->sends >= OBJM_SLOTS_SENDS)
+                return false;
+        t->n_done--;
+        objm_list_move_tail(&t->queued, &s->node);
+        return true;
 }
 
 void objm_slots_requeue_ring(struct objm_slots *t)

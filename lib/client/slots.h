@@ -27,6 +27,8 @@ struct objm_slot {
         uint64_t if_version; /* get only; 0: none */
         uint64_t range_offset, range_length; /* of a body; both 0: all of it, length 0: to the end */
         uint64_t body_len;   /* when done: bytes of the body that follow on the connection */
+        uint8_t *buf;        /* borrowed, a submitted read: where its bytes go, range_length >= 1 at most; else NULL */
+        size_t filled;       /* of it, while a body comes in pieces */
         char *uri;           /* owned, not terminated */
         uint16_t uri_len, uri_cap, generation;
         uint8_t op;   /* enum objm_v3_op, in every version of the protocol */
@@ -38,9 +40,17 @@ struct objm_slot {
         bool fd_coming; /* with on_ring: answered, but for the descriptor */
         bool no_ring;   /* not for the ring: it has said so */
         bool metadata;  /* wanted with the reply; stat and control operations have it anyway */
-        int result;                     /* when done */
+        int result;                     /* when done: 0, of a submitted read the number of bytes, or -errno */
         struct objmapper_object object; /* when done; owns object.fd */
 };
+
+/* How much there is from @offset on of an object of @size bytes, @length at most; 0: to its end. */
+static inline uint64_t objm_slots_clip(uint64_t offset, uint64_t length, uint64_t size)
+{
+        uint64_t len = offset < size ? size - offset : 0;
+
+        return length && length < len ? length : len;
+}
 
 /* Not of objects, and not through the submit calls: one at a time. */
 static inline bool objm_slot_is_control(const struct objm_slot *s)
@@ -51,6 +61,8 @@ static inline bool objm_slot_is_control(const struct objm_slot *s)
 struct objm_slots_read {
         uint8_t mode; /* enum objm_mode */
         uint64_t range_offset, range_length, if_version;
+        uint8_t *buf; /* NULL: whoever waits takes the body */
+        uint64_t user_data;
 };
 
 struct objm_slots {
@@ -108,7 +120,10 @@ void objm_slots_fail_queued(struct objm_slots *t, int result);
 #define OBJM_SLOTS_SENDS 16
 void objm_slots_requeue_sent(struct objm_slots *t, bool count);
 
-/* The same for one that is not for the ring; and for all that are in the ring, when that has ended. */
+/* Puts one that is done back, behind what is queued. False: it has lost its last chance, and stays. */
+bool objm_slots_repeat(struct objm_slots *t, struct objm_slot *s) objm_must_check;
+
+/* As requeue_sent() for one that is not for the ring; and for all that are in the ring, when that has ended. */
 void objm_slots_requeue_for_socket(struct objm_slots *t, struct objm_slot *s);
 void objm_slots_requeue_ring(struct objm_slots *t);
 

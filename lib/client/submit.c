@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/objmapper.h"
 
+#include "client/read_options.h"
 #include "client/session.h"
 #include "protocol/v3.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
+
+/* Of one body in one call that does not wait. */
+#define PIECES_MAX 64
 
 static int submit(struct objmapper *om, uint8_t op, const void *uri, size_t len, uint64_t user_data, uint64_t version)
 {
@@ -45,6 +50,25 @@ int objmapper_submit_ping(struct objmapper *om, uint64_t user_data)
         return submit(om, OBJM_V3_OP_PING, NULL, 0, user_data, 0);
 }
 
+int objmapper_submit_read(struct objmapper *om, const void *uri, size_t len, void *buf, size_t n,
+                          const struct objmapper_read_options *options, uint64_t user_data)
+{
+        struct objm_slots_read q;
+        int r = uri && len && buf && n && n <= INT_MAX ? objm_read_options_decode(options, &q) : -EINVAL;
+
+        if (r == 0 && len > OBJMAPPER_URI_MAX)
+                r = -ENAMETOOLONG;
+        if (r == 0)
+                r = om->dead;
+        if (r < 0)
+                return r;
+        if (!q.range_length || q.range_length > n)
+                q.range_length = n;
+        q.buf = buf;
+        q.user_data = user_data;
+        return objm_slots_add_read(&om->slots, &q, uri, len);
+}
+
 int objmapper_flush(struct objmapper *om)
 {
         objm_session_flush(om);
@@ -52,14 +76,18 @@ int objmapper_flush(struct objmapper *om)
 }
 
 /*
- * Receives until @n are done, all is answered, or nothing is left to receive. Looks once even with nothing in flight: a
- * poll that woke the caller may have been for the end of the connection.
+ * Receives until @n are done, all is answered, nothing is left to receive, or PIECES_MAX pieces of one body came. Looks
+ * once even with nothing in flight: a poll that woke the caller may have been for the end of the connection.
  */
 static void receive_some(struct objmapper *om, size_t n)
 {
-        while (om->slots.n_done < n && objm_session_receive(om))
+        unsigned pieces = 0;
+
+        while (om->slots.n_done < n && pieces < PIECES_MAX && objm_session_receive(om)) {
                 if (om->state == OBJM_SESSION_READY && !om->slots.n_sent)
                         return;
+                pieces = om->filling ? pieces + 1 : 0;
+        }
 }
 
 int objmapper_reap(struct objmapper *om, struct objmapper_completion *ret, size_t n)

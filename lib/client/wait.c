@@ -44,13 +44,13 @@ static bool spin(struct objmapper *om)
         return got;
 }
 
-/* One round: spin or sleep, then receive. False at the deadline. */
+/* One round: spin or sleep, then receive. False at the deadline, which a body that goes on and on does not put off. */
 static bool wait_round(struct objmapper *om, uint64_t deadline)
 {
         uint64_t until = deadline, now;
 
         if (spin(om))
-                return true;
+                return !om->filling || objm_clock_ns() < deadline;
         now = objm_clock_ns();
         if (now >= deadline)
                 return false;

@@ -64,7 +64,7 @@ enum objm_ring_asleep {
 enum objm_ring_request_flag {
         OBJM_RING_RQ_RANGE = 1 << 0,
         OBJM_RING_RQ_IF_VERSION = 1 << 1,
-        OBJM_RING_RQ_URI_SHORT = 1 << 15, /* the URI is in the entry; no limit, no range, no version */
+        OBJM_RING_RQ_URI_SHORT = 1 << 15, /* the URI is in the entry; no limit, no version, and of ranges `length` */
 };
 
 enum objm_ring_reply_flag {
@@ -76,7 +76,8 @@ struct objm_ring_request {
         uint8_t op, mode; /* enum objm_v3_op; enum objm_mode */
         uint16_t flags;
         uint32_t id;
-        uint16_t uri_len, reserved;
+        uint16_t uri_len;
+        uint16_t length; /* with URI_SHORT: bytes from the beginning at most; 0: all */
         uint32_t uri_at; /* in the arena */
         union {
                 uint8_t uri[OBJM_RING_URI_SHORT];

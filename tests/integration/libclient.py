@@ -26,6 +26,10 @@ class ReadOptions(c.Structure):
                 ("if_version", c.c_uint64)]
 
 
+class Completion(c.Structure):
+    _fields_ = [("user_data", c.c_uint64), ("result", c.c_int), ("object", Object)]
+
+
 READ_FN = c.CFUNCTYPE(c.c_int, c.c_void_p, c.POINTER(Object), c.c_uint64, c.POINTER(c.c_char), c.c_size_t)
 
 
@@ -41,12 +45,12 @@ def checked(r):
 
 
 class Handle:
-    def __init__(self, path, flags=0, version=0, timeout_ms=1000 * d.PATIENCE):
+    def __init__(self, path, flags=0, version=0, timeout_ms=1000 * d.PATIENCE, depth=0):
         if d.INSTRUMENTED:
             pytest.skip("an uninstrumented Python cannot load the library")
         self.lib = c.CDLL(str(d.ROOT / d.BUILD / "libobjmapper.so.0"))
         self.om = c.c_void_p()
-        options = Options(c.sizeof(Options), flags, version, timeout_ms, 0)
+        options = Options(c.sizeof(Options), flags, version, timeout_ms, depth)
         checked(self.lib.objmapper_connect(path.encode(), c.byref(options), c.byref(self.om)))
 
     def __enter__(self):
@@ -94,3 +98,22 @@ class Handle:
             raise failure[0]
         checked(r)
         return bytes(got)
+
+    def submit_read(self, uri, buf, user_data, mode=AUTO, offset=0, length=0, if_version=0):
+        """Into @buf, of ctypes, which has to stay until it has been reaped."""
+        options = ReadOptions(c.sizeof(ReadOptions), mode, offset, length, if_version)
+        uri = uri.encode()
+        checked(self.lib.objmapper_submit_read(self.om, uri, c.c_size_t(len(uri)), buf, c.c_size_t(len(buf)),
+                                               c.byref(options), c.c_uint64(user_data)))
+
+    def flush(self):
+        checked(self.lib.objmapper_flush(self.om))
+
+    def wait(self, n=64, timeout_ms=1000 * d.PATIENCE):
+        """Some completions."""
+        done = (Completion * n)()
+        return done[: checked(self.lib.objmapper_wait(self.om, done, c.c_size_t(n), timeout_ms))]
+
+    def in_flight(self):
+        self.lib.objmapper_in_flight.restype = c.c_size_t
+        return self.lib.objmapper_in_flight(self.om)

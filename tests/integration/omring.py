@@ -49,7 +49,7 @@ def attach_extra(entries=0, arena=0):
 
 def request_entry(op, mode=0, rid=0, uri=b"", at=0, flags=0, limit=0, offset=0, length=0, if_version=0):
     """An entry whose URI is at @at in the arena, or with RQ_URI_SHORT in the entry itself."""
-    head = struct.pack("=BBHIHHI", op, mode, flags, rid, len(uri), 0, at)
+    head = struct.pack("=BBHIHHI", op, mode, flags, rid, len(uri), length if flags & RQ_URI_SHORT else 0, at)
     if flags & RQ_URI_SHORT:
         return head + uri.ljust(URI_SHORT, b"\0")
     return head + struct.pack("=IIQQQ16x", limit, 0, offset, length, if_version)
@@ -112,7 +112,7 @@ class Ring(V3):
     def put(self, op, uri=b"", mode=0, rid=0, short=None, **fields):
         uri = as_bytes(uri)
         if short if short is not None else len(uri) <= URI_SHORT and not fields:
-            self.entry(request_entry(op, mode, rid, uri, flags=RQ_URI_SHORT))
+            self.entry(request_entry(op, mode, rid, uri, flags=RQ_URI_SHORT, **fields))
             return
         if self.arena_next + len(uri) > self.arena:
             self.arena_next = 0

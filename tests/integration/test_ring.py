@@ -216,6 +216,9 @@ def test_ranges_limits_and_versions(served, tree):
         for offset, length in ((0, 10), (100, 0), (4000, 1000), (4096, 1), (9999, 5)):
             r = c.call(p.GET, "/sub/b.bin", p.AUTO, offset=offset, length=length)
             assert r.body == data[offset : offset + length if length else None]
+        for length in (1, 10, len(data), 65535):
+            r = c.call(p.GET, "/sub/b.bin", p.AUTO, short=True, length=length)
+            assert (r.body, r.size) == (data[:length], len(data))
         version = c.call(p.STAT, "/sub/b.bin").version
         r = c.call(p.GET, "/sub/b.bin", p.AUTO, if_version=version)
         assert (r.status, r.flags, r.body) == (p.OK, omring.RS_NOT_MODIFIED, b"")

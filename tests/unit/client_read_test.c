@@ -1,79 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "client_server.h"
+#include "client_bodies.h"
 
 #include <fcntl.h>
 #include <signal.h>
-
-/* The object of these tests: too big for a socket's buffer, and no two places in it are alike for long. */
-#define SIZE     300000
-#define CHUNK    1000
-#define BODIES   (OBJM_V3_CAP_FD_BATCH | OBJM_V3_CAP_INLINE | OBJM_V3_CAP_COPY)
-#define INSTANCE 1
-
-static uint8_t content[SIZE];
-
-static void fill_content(void)
-{
-        for (size_t i = 0; i < SIZE; i++)
-                content[i] = (uint8_t)(i ^ i >> 8 ^ i >> 16);
-}
-
-static int accept_bodies(struct server *s)
-{
-        int sock = server_accept(s);
-
-        CHECK(read_hello(sock));
-        grant(sock, 256, INSTANCE, BODIES);
-        return sock;
-}
-
-/* The client may have left in the middle: that is what some tests are about. */
-static bool send_all(int sock, const uint8_t *p, size_t n)
-{
-        for (size_t at = 0; at < n;) {
-                ssize_t r = send(sock, p + at, n - at < CHUNK ? n - at : CHUNK, MSG_NOSIGNAL);
-
-                if (r < 0)
-                        return false;
-                at += (size_t)r;
-        }
-        return true;
-}
-
-static struct objm_v3_response body_response(const struct request *r, uint8_t mode)
-{
-        struct objm_v3_response response = response_to(r);
-        uint64_t at = r->v3.range_offset < SIZE ? r->v3.range_offset : SIZE;
-
-        response.mode = mode;
-        response.size = SIZE;
-        response.body_len = SIZE - at;
-        if (r->v3.range_length && r->v3.range_length < response.body_len)
-                response.body_len = r->v3.range_length;
-        return response;
-}
-
-/* Answers with the range that was asked for, or with its first @n bytes. */
-static void respond_body(int sock, const struct request *r, uint8_t mode, size_t n)
-{
-        struct objm_v3_response response = body_response(r, mode);
-        size_t at = (size_t)r->v3.range_offset, len = (size_t)response.body_len;
-
-        respond(sock, &response);
-        send_all(sock, content + (at < SIZE ? at : 0), n < len ? n : len);
-}
-
-static void respond_object(int sock, const struct request *r)
-{
-        struct objm_v3_response response = response_to(r);
-        uint8_t buf[OBJM_V3_RESPONSE_MAX];
-        int fd = make_object(content, SIZE);
-
-        response.mode = OBJM_MODE_FD;
-        response.size = SIZE;
-        response.n_fds = 1;
-        send_fds(sock, buf, encode_response(buf, &response), &fd, 1);
-}
 
 /* "auto" is answered by turns with the bytes and with a descriptor. */
 static void serve_bodies(struct server *s)
@@ -109,8 +38,6 @@ static int on_piece(void *userdata, const struct objmapper_object *o, uint64_t o
         g->n += n;
         return ++g->pieces == g->stop_at ? 42 : 0;
 }
-
-#define read_options(...) (&(struct objmapper_read_options){.size = sizeof(struct objmapper_read_options), __VA_ARGS__})
 
 static void read_range(struct objmapper *om, int mode, uint64_t offset, uint64_t length, uint64_t expected)
 {

@@ -124,7 +124,12 @@ static inline void send_bytes(int sock, const void *buf, size_t n)
 /* Sends @n bytes with copies of @n_fds descriptors and closes those. */
 static inline void send_fds(int sock, const void *buf, size_t n, int *fds, size_t n_fds)
 {
-        CHECK(objm_fdpass_send(sock, buf, n, fds, n_fds) == (ssize_t)n);
+        struct pollfd pfd = {.fd = sock, .events = POLLOUT};
+        ssize_t r;
+
+        while ((r = objm_fdpass_send(sock, buf, n, fds, n_fds)) == -EAGAIN)
+                CHECK(poll(&pfd, 1, -1) == 1);
+        CHECK(r == (ssize_t)n);
         objm_fd_close_many(fds, n_fds);
 }
 
