@@ -181,10 +181,10 @@ static int check(struct bench_options *o)
 {
         if (o->transient && (o->depth > 1 || o->connections > 1))
                 return cli_usage("--transient makes one request a connection, one at a time in each of --threads");
-        if (bench_reads(o) && (o->depth > 1 || o->connections > THREADS_MAX))
-                return cli_usage("--mode copy, splice and auto make one request at a time on up to %d connections",
+        if (bench_reads(o) && o->depth == 1 && o->connections > THREADS_MAX)
+                return cli_usage("--mode copy, splice and auto are for up to %d connections at a depth of 1",
                                  THREADS_MAX);
-        if (!o->transient && (bench_reads(o) || o->threads > o->connections))
+        if (!o->transient && ((bench_reads(o) && o->depth == 1) || o->threads > o->connections))
                 o->threads = o->connections;
         return 0;
 }

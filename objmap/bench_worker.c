@@ -16,6 +16,28 @@
 
 /* ---- requests ---- */
 
+static struct objmapper_read_options read_options(const struct worker *w)
+{
+        static const int modes[] = {[BENCH_COPY] = OBJMAPPER_MODE_COPY, [BENCH_SPLICE] = OBJMAPPER_MODE_SPLICE,
+                                    [BENCH_AUTO] = OBJMAPPER_MODE_AUTO};
+
+        return (struct objmapper_read_options){.size = sizeof(struct objmapper_read_options),
+                                               .mode = modes[w->o->mode]};
+}
+
+static int submit_read(struct worker *w, struct objmapper *om, const char *uri, size_t len, uint64_t now)
+{
+        const struct objmapper_read_options options = read_options(w);
+        size_t i = bench_reads_take(&w->reads, now);
+        int r = i == w->reads.n ? -ENOMEM : 0;
+
+        if (r == 0)
+                r = objmapper_submit_read(om, uri, len, w->reads.read[i].buf, BENCH_READ_MAX, &options, i);
+        if (r < 0 && i < w->reads.n)
+                bench_reads_put(&w->reads, i);
+        return r;
+}
+
 static int submit(struct worker *w, struct objmapper *om, uint64_t now)
 {
         const struct uris *u = &w->o->uris;
@@ -24,6 +46,8 @@ static int submit(struct worker *w, struct objmapper *om, uint64_t now)
         if (w->o->mode == BENCH_PING)
                 return objmapper_submit_ping(om, now);
         w->next_uri = i + 1 < u->n ? i + 1 : 0;
+        if (bench_reads(w->o))
+                return submit_read(w, om, uris_text(u, i), u->uri[i].len, now);
         if (w->o->mode == BENCH_STAT)
                 return objmapper_submit_stat(om, uris_text(u, i), u->uri[i].len, now);
         return objmapper_submit_get(om, uris_text(u, i), u->uri[i].len, now);
@@ -62,11 +86,23 @@ static void note(struct worker *w, int result, int fd, uint64_t ns)
                 close_received(w);
 }
 
-/* Each completion's user_data is when it was submitted. */
+static void note_read(struct worker *w, const struct objmapper_completion *c, uint64_t now)
+{
+        int result = c->object.size > BENCH_READ_MAX && c->result >= 0 ? -EMSGSIZE : c->result;
+
+        w->result.bytes += result > 0 ? (uint64_t)result : 0;
+        note(w, result, -1, now - bench_reads_put(&w->reads, c->user_data));
+}
+
+/* Each completion's user_data is when it was submitted, or a read's number. */
 static void take(struct worker *w, const struct objmapper_completion *c, int n, uint64_t now)
 {
-        for (int i = 0; i < n; i++)
-                note(w, c[i].result, c[i].object.fd, now - c[i].user_data);
+        for (int i = 0; i < n; i++) {
+                if (bench_reads(w->o))
+                        note_read(w, &c[i], now);
+                else
+                        note(w, c[i].result, c[i].object.fd, now - c[i].user_data);
+        }
         if (n > 0)
                 w->progress_ns = now;
 }
@@ -90,9 +126,7 @@ static int drop(void *userdata, const struct objmapper_object *object, uint64_t 
 
 static int read_next(struct worker *w, struct objmapper *om)
 {
-        static const int modes[] = {[BENCH_COPY] = OBJMAPPER_MODE_COPY, [BENCH_SPLICE] = OBJMAPPER_MODE_SPLICE,
-                                    [BENCH_AUTO] = OBJMAPPER_MODE_AUTO};
-        struct objmapper_read_options options = {.size = sizeof(options), .mode = modes[w->o->mode]};
+        const struct objmapper_read_options options = read_options(w);
         size_t i = w->next_uri;
 
         w->next_uri = i + 1 < w->o->uris.n ? i + 1 : 0;
@@ -247,7 +281,7 @@ void worker_run(struct worker *w)
         w->progress_ns = objm_clock_ns();
         if (w->o->transient)
                 run_transient(w);
-        else if (bench_reads(w->o))
+        else if (bench_reads(w->o) && w->o->depth == 1)
                 run_reading(w);
         else if (w->n_connections == 1)
                 run_one(w);
@@ -287,7 +321,8 @@ int worker_init(struct worker *w, const struct bench_options *o, unsigned index)
         w->connection = calloc(w->n_connections + 1, sizeof(*w->connection));
         w->closing = calloc(CLOSE_MAX, sizeof(*w->closing));
         w->epoll = epoll_create1(EPOLL_CLOEXEC);
-        if (!w->connection || !w->closing || w->epoll < 0)
+        if (!w->connection || !w->closing || w->epoll < 0 ||
+            bench_reads_init(&w->reads, (size_t)w->n_connections * o->depth) < 0)
                 return -ENOMEM;
         return connect_all(w);
 }
@@ -296,6 +331,7 @@ void worker_deinit(struct worker *w)
 {
         for (unsigned i = 0; w->connection && i < w->n_connections; i++)
                 objmapper_free(w->connection[i].om);
+        bench_reads_deinit(&w->reads); /* behind the connections that read into them */
         free(w->connection);
         free(w->closing);
         objm_fd_close(w->epoll);

@@ -5,6 +5,7 @@
  * One thread of the load generator, with connections of its own. Nothing in it is shared while the load runs.
  */
 #include "objmap/bench.h"
+#include "objmap/bench_reads.h"
 
 struct connection {
         struct objmapper *om;
@@ -20,6 +21,7 @@ struct worker {
         int epoll;
         int *closing; /* descriptors received in this round */
         unsigned n_closing;
+        struct bench_reads reads; /* with a depth above 1 */
         size_t next_uri;
         uint64_t quota;     /* requests still to submit; with a duration, plenty */
         uint64_t stop_ns;   /* objm_clock_ns() */

@@ -113,11 +113,15 @@ def throughput(report, path, rounds):
         'bare ring, 1 KB, depth 1': lambda: floor('inline'),
         'objmapperd, 1 KB, depth 1': lambda: client(path, 'read'),
         'objmapperd, 1 KB, hot, depth 1': lambda: client(path, 'read', objects=HOT),
+        'bare ring, 1 KB, depth 32': lambda: floor('inline', 32),
+        'objmapperd, 1 KB, depth 32': lambda: client(path, 'read', 32),
+        'objmapperd, 1 KB, hot, depth 32': lambda: client(path, 'read', 32, objects=HOT),
     }, 'rate', 1e-6, 'M/s')
     report.target('ring, depth 32, million per second', statistics.median(v['objmapperd, depth 32']) / 1e6, 5, False)
-    report.target('ring, 1 KB, million per second', statistics.median(v['objmapperd, 1 KB, depth 1']) / 1e6, 1, False)
-    report.target('ring, 1 KB, hot, million per second', statistics.median(v['objmapperd, 1 KB, hot, depth 1']) / 1e6, 1,
-                  False)
+    report.target('ring, 1 KB, depth 32, million per second', statistics.median(v['objmapperd, 1 KB, depth 32']) / 1e6,
+                  1, False)
+    report.target('ring, 1 KB, hot, depth 32, million per second',
+                  statistics.median(v['objmapperd, 1 KB, hot, depth 32']) / 1e6, 1, False)
 
 
 def half_load(report, path, rate, seconds):

@@ -4,8 +4,8 @@
  *
  *      ring_client SOCKET stat|read DEPTH SECONDS spin|sleep OBJECTS RATE CPU
  *
- * Each request is for one of the first OBJECTS at random. stat: one call after the other, or with a DEPTH above 1 as
- * many in flight by the submit calls. read: the object is read into memory and every byte of it looked at; DEPTH is 1.
+ * Each request is for one of the first OBJECTS at random: one call after the other, or with a DEPTH above 1 as many in
+ * flight by the submit calls. read: the object is read into memory and every byte of it looked at.
  * RATE 0: at once after each other; else as many a second at even distances, and latency counts from when a request
  * was due.
  */
@@ -15,13 +15,16 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define BODY 1024
+#define BODY      1024
+#define DEPTH_MAX 256
 
 static struct objmapper *om;
 static unsigned depth, objects, in_flight;
 static bool reads;
 static double rate;
 static volatile uint64_t sink;
+static uint64_t body[DEPTH_MAX][BODY / sizeof(uint64_t)];
+static unsigned free_body[DEPTH_MAX], n_free;
 
 static void give_up(const char *what, int r)
 {
@@ -48,16 +51,20 @@ static const char *any_uri(void)
         return uri;
 }
 
-static void read_one(void)
+static void look_at(const uint64_t *p, ssize_t n)
 {
-        uint64_t buf[BODY / sizeof(uint64_t)], x = 0;
-        ssize_t n = objmapper_read(om, any_uri(), buf, sizeof(buf), NULL, NULL);
+        uint64_t x = 0;
 
         if (n != BODY)
                 give_up("read", n < 0 ? (int)n : 0);
-        for (size_t i = 0; i < sizeof(buf) / sizeof(*buf); i++)
-                x ^= buf[i];
+        for (size_t i = 0; i < BODY / sizeof(*p); i++)
+                x ^= p[i];
         sink = x;
+}
+
+static void read_one(void)
+{
+        look_at(body[0], objmapper_read(om, any_uri(), body[0], BODY, NULL, NULL));
 }
 
 static void stat_one(void)
@@ -70,13 +77,30 @@ static void stat_one(void)
         sink = object.size;
 }
 
-static unsigned stat_many(void)
+static int submit_read(void)
+{
+        unsigned i = free_body[--n_free];
+
+        return objmapper_submit_read(om, any_uri(), 8, body[i], BODY, NULL, i);
+}
+
+static void take(const struct objmapper_completion *c)
+{
+        if (!reads && c->result < 0)
+                give_up("stat", c->result);
+        if (!reads)
+                return;
+        look_at(body[c->user_data], c->result);
+        free_body[n_free++] = (unsigned)c->user_data;
+}
+
+static unsigned many(void)
 {
         struct objmapper_completion done[64];
         int r;
 
         for (; in_flight < depth; in_flight++) {
-                r = objmapper_submit_stat(om, any_uri(), 8, 0);
+                r = reads ? submit_read() : objmapper_submit_stat(om, any_uri(), 8, 0);
                 if (r < 0)
                         give_up("submit", r);
         }
@@ -84,8 +108,7 @@ static unsigned stat_many(void)
         if (r <= 0)
                 give_up("wait", r);
         for (int i = 0; i < r; i++)
-                if (done[i].result < 0)
-                        give_up("stat", done[i].result);
+                take(&done[i]);
         in_flight -= (unsigned)r;
         return (unsigned)r;
 }
@@ -101,12 +124,14 @@ static void begin_polling(void)
         uint64_t end = now() + 200000000;
 
         for (depth = 32; now() < end;)
-                stat_many();
+                many();
         while (in_flight) {
                 int r = objmapper_wait(om, done, sizeof(done) / sizeof(*done), 2000);
 
                 if (r <= 0)
                         give_up("wait", r);
+                for (int i = 0; i < r; i++)
+                        take(&done[i]);
                 in_flight -= (unsigned)r;
         }
         depth = wanted;
@@ -115,7 +140,7 @@ static void begin_polling(void)
 static unsigned once(void)
 {
         if (depth > 1)
-                return stat_many();
+                return many();
         if (reads)
                 read_one();
         else
@@ -137,8 +162,12 @@ int main(int argc, char **argv)
         o.flags |= strcmp(argv[5], "spin") ? OBJMAPPER_NO_SPIN : 0;
         objects = (unsigned)strtoul(argv[6], NULL, 10);
         rate = strtod(argv[7], NULL);
-        if (!objects || !depth || (reads && depth > 1))
+        if (!objects || !depth || depth > DEPTH_MAX)
                 return 2;
+        while (n_free < DEPTH_MAX) {
+                free_body[n_free] = n_free;
+                n_free++;
+        }
         r = objmapper_connect(argv[1], &o, &om); /* before pinning: it must not think that there is one CPU */
         if (r < 0)
                 give_up(argv[1], r);

@@ -100,7 +100,7 @@ def test_help_and_version(offline):
     ["get", "--mode", "Copy", "/a"], ["get", "--mode", "", "/a"], ["cat", "--mode", "ping", "/a"],
     ["get", "-c", "--range", "0-1", "/a"], ["get", "-c", "-o", "-", "/a"],
     ["bench"], ["bench", "/a"], ["bench", "--uris", "u", "--tree", "t"], ["bench", "--uris", "u", "--prefix", "/"],
-    ["bench", "--mode", "x", "--uris", "u"], ["bench", "--mode", "copy", "--depth", "2", "--uris", "u"],
+    ["bench", "--mode", "x", "--uris", "u"], ["bench", "--mode", "copy", "--connections", "2000", "--uris", "u"],
     ["bench", "--transient", "--depth", "2", "--uris", "u"], ["bench", "--prefix", "/"],
     ["bench", "--transient", "--connections", "2", "--uris", "u"], ["bench", "--uris", "/dev/null"],
     *(["bench", "--mode", "ping", option, value] for value in ("0", "x", "-1", "", "1.5", "99999999999999999999")
