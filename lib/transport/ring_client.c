@@ -94,7 +94,8 @@ static void ring_doorbell(const struct objm_ring_client *c)
 {
         uint64_t one = 1;
 
-        (void)!write(c->doorbell, &one, sizeof(one));
+        while (write(c->doorbell, &one, sizeof(one)) < 0 && errno == EINTR)
+                ;
 }
 
 int objm_ring_client_publish(struct objm_ring_client *c)

@@ -451,12 +451,25 @@ def test_bench_json(cli, daemon, uris, mode):
 @pytest.mark.parametrize("how", [["--connections", "3"], ["--depth", "8"], ["--connections", "5", "--depth", "4"],
                                  ["--connections", "4", "--threads", "2"], ["--threads", "3"], ["--no-spin"],
                                  ["--no-batch", "--depth", "8"], ["--transient"], ["--transient", "--threads", "2"],
-                                 ["--mode", "copy", "--connections", "3"], ["--mode", "auto", "--transient"]],
+                                 ["--mode", "copy", "--connections", "3"], ["--mode", "auto", "--transient"],
+                                 ["--mode", "splice", "--connections", "3", "--depth", "4", "--threads", "2"]],
                          ids=" ".join)
 def test_bench_ways(daemon, cli, uris, how):
     r = bench(cli, "--count", "31", *uris, *how)
     assert (r["requests"], r["errors"]) == (31, 0)
     daemon.at_rest()
+
+
+@pytest.mark.parametrize("way", [[], ["--ring"], ["--ring", "--connections", "3"]], ids=" ".join)
+@pytest.mark.parametrize("mode", ["copy", "splice", "auto"])
+def test_bench_many_bodies_at_once(cli, tree, uris, mode, way):
+    args = ["--mode", mode, "--depth", "8", "--count", "30", *way]
+    r = bench(cli, *uris, *args)
+    assert (r["requests"], r["errors"], r["bytes"]) == (30, 0, 10 * (6 + 4096))
+    (tree.path / "large").write_bytes(bytes(65537))
+    (cli.dir / "large").write_text("/a.txt\n/large\n")
+    r = bench(cli, "--uris", "large", *args)
+    assert (r["requests"], r["errors"], r["bytes"]) == (30, 15, 15 * 6)
 
 
 def test_bench_duration(cli, uris):

@@ -101,6 +101,8 @@ CASES = {
     "ping": (["ping", "-c", "3"], anything),
     "bench": (["bench", "--count", "30", "--json", "--uris", "uris"], answered),
     "bench-copy": (["bench", "--count", "30", "--json", "--uris", "uris", "--mode", "copy"], answered),
+    "bench-reads": (["bench", "--count", "30", "--json", "--uris", "uris", "--mode", "auto", "--depth", "4"],
+                    answered),
     "bench-epoll": (["bench", "--count", "30", "--json", "--uris", "uris", "--connections", "3", "--depth", "4"], answered),
     "bench-threads": (["bench", "--count", "30", "--json", "--uris", "uris", "--connections", "2", "--threads", "2"],
                       answered),
