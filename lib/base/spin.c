@@ -11,8 +11,8 @@
 #define SCORE_MAX   1024
 #define SCORE_PAYS  (SCORE_MAX / 2)
 #define BACKOFF_MAX 1024
-#define PENALTY_MIN 512
-#define PENALTY_MAX 16384
+#define PAUSE_MIN   (8 * OBJM_NS_PER_MS)
+#define PAUSE_MAX   (128 * OBJM_NS_PER_MS) /* what is tried then takes some 3 ms at most */
 #define CALM        4096  /* occasions without that after which the next time counts as the first */
 #define FORGIVEN    4     /* of so many ns that pass, one that others had is forgotten */
 #define DEBT_MAX    (8 * OBJM_SPIN_DEBT_NS)
@@ -29,7 +29,7 @@ static bool one_cpu(void)
 void objm_spin_init(struct objm_spin *s, uint32_t budget_ns)
 {
         *s = (struct objm_spin){.budget_ns = budget_ns && !one_cpu() ? budget_ns : 0, .usual_ns = budget_ns,
-                                .score = SCORE_MAX, .backoff = 1, .penalty = PENALTY_MIN,
+                                .score = SCORE_MAX, .backoff = 1, .pause_ns = PAUSE_MIN,
                                 .switches_seen = LONG_MAX};
 }
 
@@ -63,7 +63,7 @@ bool objm_spin_begin(struct objm_spin *s)
                 return false;
         }
         s->start = s->last = objm_clock_ns();
-        if (indebted(s, s->start)) {
+        if (s->start < s->resumes_at || indebted(s, s->start)) {
                 s->sampled++;
                 return false;
         }
@@ -118,10 +118,10 @@ bool objm_spin_more(struct objm_spin *s)
 static void on_displacement(struct objm_spin *s)
 {
         if (s->calm >= CALM)
-                s->penalty = PENALTY_MIN;
-        s->skip = s->penalty;
-        if (s->penalty < PENALTY_MAX)
-                s->penalty *= 2;
+                s->pause_ns = PAUSE_MIN;
+        s->resumes_at = s->last + s->pause_ns;
+        if (s->pause_ns < PAUSE_MAX)
+                s->pause_ns *= 2;
         s->calm = 0;
 }
 
@@ -181,7 +181,6 @@ void objm_spin_slept(struct objm_spin *s)
                 return;
         }
         s->budget_ns = s->budget_ns < late / 2 ? s->budget_ns * 2 : (uint32_t)late;
-        if (s->skip <= BACKOFF_MAX)
-                s->skip = 0;
+        s->skip = 0;
         s->backoff = 1;
 }

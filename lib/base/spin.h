@@ -17,8 +17,8 @@
  * Somebody else may want this CPU. What the kernel gave to others while this thread polled is added up, less a quarter
  * of the time that passes; above OBJM_SPIN_DEBT_NS polling stops until it is below again. So a kernel thread that runs
  * for some microseconds now and then costs nothing, and one that has work all the time gets most of the CPU. A kernel
- * that switches at many of the occasions stops it for some hundred occasions, and for twice as many each time that
- * happens again soon. Time that an interrupt or a hypervisor took is no such sign. One thread per struct.
+ * that switches at many of the occasions stops it for some milliseconds, and for twice as long each time that happens
+ * again soon. Time that an interrupt or a hypervisor took is no such sign. One thread per struct.
  *
  * Two sides that both sleep wake each other and each gives up polling before the other is awake, for as long as that
  * takes longer than they poll. Who tells by objm_spin_slept() how a sleep after an occasion ended polls for up to
@@ -38,8 +38,9 @@ struct objm_spin {
         uint32_t score;     /* recent successes, 0..1024 */
         uint32_t skip;      /* occasions still to pass by */
         uint32_t backoff;   /* how many to pass by after the next failure */
-        uint32_t penalty;   /* how many to pass by when the kernel is next seen to switch at many */
-        uint32_t calm;      /* occasions since it last was */
+        uint32_t calm;      /* occasions since the kernel was last seen to switch at many */
+        uint64_t pause_ns;  /* for how long it stops when it next is */
+        uint64_t resumes_at; /* ns: when the last such pause is over */
         uint64_t debt;      /* ns that others had while this thread polled, as of debt_at */
         uint64_t debt_at;   /* ns */
         uint32_t sampled;   /* occasions since the count of switches was looked at */

@@ -10,6 +10,8 @@
 #include <sched.h>
 #include <sys/socket.h>
 
+#define PAUSE_MAX (128 * OBJM_NS_PER_MS)
+
 /* A spinner that spins, also where this test may use one CPU only. */
 static struct objm_spin new_spin(void)
 {
@@ -181,13 +183,19 @@ static bool lose_cpu(struct objm_spin *s, uint64_t ns)
 /* An occasion after many on which the kernel has switched. */
 static void be_displaced(struct objm_spin *s)
 {
-        s->skip = 0;
+        s->resumes_at = 0;
         s->debt = 0;
         s->sampled = 1000000;
         s->switches = -1000000;
         assert_true(objm_spin_begin(s));
         objm_spin_end(s, true);
         s->debt = 0;
+}
+
+/* For how long it stops after the last occasion. */
+static uint64_t pause_of(const struct objm_spin *s)
+{
+        return s->resumes_at - s->last;
 }
 
 /* An interrupt, or the hypervisor: nobody here waits for the CPU. Another process may, now and then. */
@@ -203,7 +211,7 @@ static bool goes_on_after_stolen_time(void)
         s.last -= OBJM_NS_PER_MS;
         more = objm_spin_more(&s);
         objm_spin_end(&s, true);
-        return more && !s.skip && s.score == 1024;
+        return more && !s.skip && !s.resumes_at && s.score == 1024;
 }
 
 static void stolen_time_is_no_preemption(void **state)
@@ -265,34 +273,48 @@ static void short_gaps_add_up(void **state)
 static void displaced_often_it_stops_for_longer(void **state)
 {
         struct objm_spin s = new_spin();
-        uint32_t before;
+        uint64_t before;
 
         be_displaced(&s);
-        before = s.skip;
-        assert_true(before >= 100);
+        before = pause_of(&s);
+        assert_true(before >= OBJM_NS_PER_MS);
         be_displaced(&s);
-        assert_int_equal(s.skip, 2 * before);
+        assert_int_equal(pause_of(&s), 2 * before);
         for (int i = 0; i < 50; i++)
                 be_displaced(&s);
-        assert_true(s.skip <= 16384);
+        assert_true(pause_of(&s) <= PAUSE_MAX);
 }
 
 /* After a long time without, it is nothing. */
 static void calm_makes_good(void **state)
 {
         struct objm_spin s = new_spin();
-        uint32_t first;
+        uint64_t first;
 
         be_displaced(&s);
-        first = s.skip;
+        first = pause_of(&s);
         be_displaced(&s);
         s.calm = 1000000;
         be_displaced(&s);
-        assert_int_equal(s.skip, first);
+        assert_int_equal(pause_of(&s), first);
 }
 
-#define ROUNDS 30000
-#define TAIL   10000
+/* It ends by time: one who seldom has an occasion does not wait for many. */
+static void a_pause_ends_however_few_occasions_there_are(void **state)
+{
+        struct objm_spin s = new_spin();
+
+        be_displaced(&s);
+        s.resumes_at += OBJM_NS_PER_S; /* however slow this test is */
+        assert_false(objm_spin_begin(&s));
+        s.resumes_at = objm_clock_ns();
+        assert_true(objm_spin_begin(&s));
+}
+
+#define ROUNDS    30000
+#define TAIL      10000
+#define PASSED_BY 512
+#define PROBE     64 /* occasions */
 
 static void onto_this_cpu_alone(pthread_attr_t *attr)
 {
@@ -326,11 +348,12 @@ static bool poll_for_byte(struct objm_spin *s, int sock)
         return found;
 }
 
-/* Returns how many of the last TAIL rounds were polled for. */
+/* Returns how many of the last TAIL rounds were polled for, less two probes for each of the longest pauses. */
 static void *ask(void *arg)
 {
         int sock = *(int *)arg;
         struct objm_spin s = new_spin();
+        uint64_t tail_at = 0, probes;
         uintptr_t polled = 0;
         char byte = 0;
 
@@ -338,6 +361,8 @@ static void *ask(void *arg)
         for (int i = 0; i < ROUNDS; i++) {
                 bool begun, found;
 
+                if (i == ROUNDS - TAIL)
+                        tail_at = objm_clock_ns();
                 if (send(sock, &byte, 1, MSG_NOSIGNAL) != 1)
                         break;
                 begun = objm_spin_begin(&s);
@@ -346,8 +371,9 @@ static void *ask(void *arg)
                 if (!found && recv(sock, &byte, 1, 0) != 1)
                         break;
         }
+        probes = (objm_clock_ns() - tail_at) / PAUSE_MAX * 2 * PROBE;
         shutdown(sock, SHUT_RDWR);
-        return (void *)polled;
+        return (void *)(polled - (probes < polled ? probes : polled));
 }
 
 /* The other side answers in a few microseconds, but needs the CPU for it that is being polled on. */
@@ -373,13 +399,13 @@ static void stops_for_a_quick_peer_on_the_same_cpu(void **state)
 static bool all_taken_after_a_pause(void)
 {
         struct objm_spin s = new_spin();
-        uint32_t pause;
 
         be_displaced(&s);
-        pause = s.skip;
-        for (uint32_t i = 0; i < pause; i++)
+        s.resumes_at += OBJM_NS_PER_S;
+        for (int i = 0; i < PASSED_BY; i++)
                 assert_false(objm_spin_begin(&s));
-        s.switches -= pause / 10; /* as if there had been that many more by now */
+        s.resumes_at = 0;
+        s.switches -= PASSED_BY / 10; /* as if there had been that many more by now */
         for (int i = 0; i < 100; i++)
                 if (!hit(&s))
                         return false;
@@ -411,6 +437,7 @@ int main(void)
                 cmocka_unit_test(stolen_time_is_no_preemption),
                 cmocka_unit_test(a_near_miss_prolongs_it),
                 cmocka_unit_test(calm_makes_good),
+                cmocka_unit_test(a_pause_ends_however_few_occasions_there_are),
                 cmocka_unit_test(stops_for_a_quick_peer_on_the_same_cpu),
                 cmocka_unit_test(a_pause_does_not_prolong_itself),
         };
