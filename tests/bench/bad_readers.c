@@ -3,7 +3,10 @@
  * Clients that ask for a large body and then read nothing, and others that read a little now and then. Says "ready"
  * when all have asked, and goes on until its input ends or SECONDS are over.
  *
- *      bad_readers SOCKET STALLED TRICKLING SECONDS 2|3 URI
+ *      bad_readers SOCKET STALLED TRICKLING SECONDS 2|3|- URI
+ *
+ * With "-" nobody asks for anything: those that trickle read from sockets that this program has filled itself. That is
+ * what to compare with, as the CPU time that such a program takes is nothing a server could spare others.
  */
 #include "bench_conn.h"
 
@@ -13,6 +16,7 @@
 #define SIP    64
 #define EVERY  100 /* ms between two sips of a client */
 #define SHARES 10  /* of the clients, one after the other in that time */
+#define FILLED 65536
 
 static void sip(const int *fd, long n)
 {
@@ -21,6 +25,26 @@ static void sip(const int *fd, long n)
         for (long i = 0; i < n; i++)
                 if (recv(fd[i], byte, sizeof(byte), MSG_DONTWAIT) < 0 && errno != EAGAIN && errno != ECONNRESET)
                         die("recv");
+}
+
+/* A socket with as much to read as a trickling client reads in some minutes. */
+static int open_own(void)
+{
+        static const uint8_t bytes[FILLED];
+        int pair[2];
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 ||
+            send(pair[1], bytes, sizeof(bytes), MSG_NOSIGNAL) != FILLED)
+                die("socketpair");
+        return pair[0];
+}
+
+static int open_client(const char *path, char mode, const char *uri)
+{
+        int fd = open_conn(path);
+
+        send_request(fd, mode, uri);
+        return fd;
 }
 
 int main(int argc, char **argv)
@@ -36,10 +60,8 @@ int main(int argc, char **argv)
         trickling = atol(argv[3]);
         total = stalled + trickling;
         fd = calloc((size_t)total, sizeof(*fd));
-        for (long i = 0; i < total; i++) {
-                fd[i] = open_conn(argv[1]);
-                send_request(fd[i], argv[5][0], argv[6]);
-        }
+        for (long i = argv[5][0] == '-' ? stalled : 0; i < total; i++)
+                fd[i] = argv[5][0] == '-' ? open_own() : open_client(argv[1], argv[5][0], argv[6]);
         puts("ready");
         fflush(stdout);
         end = now() + (uint64_t)(atof(argv[4]) * 1e9);
