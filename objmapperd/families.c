@@ -108,7 +108,7 @@ static void write_requests(struct stats *st, struct sink *s)
                "Requests answered, by how the object came or what was asked.");
         each_class(st, s, requests);
         FAMILY(s, "request_duration_seconds", SINK_HISTOGRAM, SINK_NS,
-               "From when a request was received until its reply had left.");
+               "From when a request was received until its reply had left; by ring, of a sample.");
         each_class(st, s, latency);
         FAMILY(s, "request_quantile_seconds", SINK_GAUGE, SINK_NS, "Quantiles of the same, since the start.");
         each_class(st, s, quantiles);

@@ -298,9 +298,9 @@ static void count_sizes(struct metrics *m, const struct metrics_record *r, size_
         objm_tally_add(&t->sum, sum);
 }
 
-/* All of one kind. */
+/* All of one kind. @latency NULL: not known. */
 static void count_run(struct metrics *m, enum metrics_transport transport, const struct metrics_record *r, size_t n,
-                      uint64_t bytes, uint64_t latency)
+                      uint64_t bytes, const uint64_t *latency)
 {
         struct metrics_class *c = class_of(m, transport, r->mode);
 
@@ -314,7 +314,8 @@ static void count_run(struct metrics *m, enum metrics_transport transport, const
         }
         objm_tally_add(&c->requests[status_index(r->status)], n);
         objm_tally_add(&c->bytes, bytes);
-        objm_tally_record(&c->latency, latency, n);
+        if (latency)
+                objm_tally_record(&c->latency, *latency, n);
 }
 
 uint64_t metrics_count(struct metrics *m, enum metrics_transport transport, const struct metrics_record *r, size_t n,
@@ -330,7 +331,7 @@ uint64_t metrics_count(struct metrics *m, enum metrics_transport transport, cons
                         probe_request_end(transport, &r[i], latency);
                         bytes += r[i].bytes;
                 }
-                count_run(m, transport, &r[from], i - from, bytes, latency);
+                count_run(m, transport, &r[from], i - from, bytes, end ? &latency : NULL);
                 all += bytes;
         }
         return all;

@@ -4,7 +4,8 @@
 /*
  * What a thread counts. Each thread that serves requests has a struct of its own, which it alone writes, with plain
  * stores; whoever reports adds them up. Nothing is written that another CPU writes, and the time is read once a batch:
- * its requests count as received when the turn began and as answered when their message had left.
+ * its requests count as received when the turn began and as answered when their message had left. Of requests by ring
+ * all are counted, but how long they take only of some turns, see sampling.h.
  *
  * Histograms are allocated with the first value, so that a thread without work costs no memory for them.
  */
@@ -93,6 +94,7 @@ struct metrics {
         _Atomic uint64_t lost;    /* values without memory for their histogram */
         _Atomic uint64_t turns;   /* times a worker found work */
         _Atomic uint64_t time[METRICS_N_STATES]; /* ns, of a worker */
+        uint64_t untimed, turn_ns;               /* see metrics_pass(); the owner's */
         _Atomic uint64_t state_since; /* ns; with state: what it is at. 0: no worker */
         _Atomic uint8_t state;        /* enum metrics_state */
         uint32_t in_state[METRICS_N_STATES]; /* of a sum alone: threads */
@@ -132,7 +134,10 @@ void metrics_deinit(struct metrics *m);
 
 /* ---- counting: by the owner ---- */
 
-/* @n requests, received at @start and answered at @end (ns). Returns the bytes of their bodies. */
+/*
+ * @n requests, received at @start and answered at @end (ns); @end 0: nobody knows, and the histogram has nothing of
+ * them. Returns the bytes of their bodies.
+ */
 uint64_t metrics_count(struct metrics *m, enum metrics_transport transport, const struct metrics_record *r, size_t n,
                        uint64_t start, uint64_t end);
 
@@ -144,14 +149,37 @@ static inline void metrics_tally(struct metrics *m, _Atomic(struct objm_tally *)
         metrics_tally_many(m, which, value, 1);
 }
 
+/*
+ * A turn while POLLING for which nobody looked at the time. In what passes until the next enter() it is taken to have
+ * worked for as long as the last turn that was timed.
+ */
+static inline void metrics_pass(struct metrics *m)
+{
+        m->untimed++;
+}
+
+/* Of @ns since it began to poll, what it has worked. */
+static inline uint64_t metrics_worked(struct metrics *m, uint64_t ns)
+{
+        uint64_t worked = m->untimed * m->turn_ns;
+
+        m->untimed = 0;
+        return worked < ns ? worked : ns;
+}
+
 /* What the thread does from @now (ns) on. */
 static inline void metrics_enter(struct metrics *m, enum metrics_state state, uint64_t now)
 {
-        uint64_t since = objm_tally_get(&m->state_since);
+        uint64_t since = objm_tally_get(&m->state_since), ns = since && now > since ? now - since : 0, worked = 0;
         uint8_t was = atomic_load_explicit(&m->state, memory_order_relaxed);
 
-        if (since && now > since)
-                objm_tally_add(&m->time[was], now - since);
+        if (was == METRICS_WORKING)
+                m->turn_ns = ns;
+        else if (m->untimed)
+                worked = metrics_worked(m, ns);
+        if (worked)
+                objm_tally_add(&m->time[METRICS_WORKING], worked);
+        objm_tally_add(&m->time[was], ns - worked);
         atomic_store_explicit(&m->state, (uint8_t)state, memory_order_relaxed);
         atomic_store_explicit(&m->state_since, now, memory_order_relaxed);
 }

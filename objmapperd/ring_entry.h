@@ -74,14 +74,22 @@ static inline struct objm_ring_reply ring_entry_encode(const struct reply *reply
         };
 }
 
-/* What is counted: bodies of rings are inline. */
+static inline uint8_t ring_entry_mode(const struct reply *reply)
+{
+        uint8_t mode = reply->mode ? reply->mode : reply->asked;
+
+        if (objm_unlikely(reply->op != OBJM_V3_OP_GET))
+                return metrics_mode_of_operation(reply->op);
+        return mode == OBJM_MODE_COPY ? METRICS_INLINE : metrics_mode_of_get(mode);
+}
+
+/* What is counted: bodies of rings are inline, and there is nothing else to fall back to than the socket. */
 static inline struct metrics_record ring_entry_record(const struct reply *reply)
 {
-        struct metrics_record record = metrics_record_of(reply);
-
-        if (record.mode == METRICS_COPY)
-                record.mode = METRICS_INLINE;
-        return record;
+        return (struct metrics_record){
+                .id = reply->id, .size = reply->info.size, .bytes = reply->body ? reply->body_len : 0,
+                .mode = ring_entry_mode(reply), .status = reply->status, .fallback = METRICS_N_FALLBACKS,
+                .object = reply->op == OBJM_V3_OP_GET && reply->mode && reply->status == OBJM_STATUS_OK};
 }
 
 #endif

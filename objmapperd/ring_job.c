@@ -21,7 +21,8 @@ struct ring_job {
         struct request rq;
         struct reply reply;    /* its descriptor is closed once the body has been read */
         uint8_t *body;
-        uint64_t received_ns, posted_ns;
+        uint64_t received_ns; /* 0: its turn does not count for how long requests take */
+        uint64_t posted_ns;
         uint8_t uri[];
 };
 
@@ -72,7 +73,8 @@ static void count(const struct ring_job *j)
 {
         struct metrics_record record = ring_entry_record(&j->reply);
 
-        metrics_count(j->c->worker->metrics, METRICS_RING, &record, 1, j->received_ns, objm_clock_ns());
+        metrics_count(j->c->worker->metrics, METRICS_RING, &record, 1, j->received_ns,
+                      j->received_ns ? objm_clock_ns() : 0);
 }
 
 /* False: the client has to make room first. */
@@ -166,7 +168,7 @@ int ring_job_start(struct ring *r, const struct request *rq)
         if (!j)
                 return -ENOMEM;
         *j = (struct ring_job){.job.run = run, .mail.deliver = deliver, .c = c, .r = r, .rq = *rq, .reply.fd = -1,
-                               .received_ns = c->worker->now};
+                               .received_ns = c->worker->sampled ? c->worker->now : 0};
         objm_list_init(&j->link);
         if (rq->uri_len)
                 memcpy(j->uri, rq->uri, rq->uri_len);

@@ -156,7 +156,7 @@ unsigned ring_serve(struct ring *r)
                 return 0;
         }
         if (c->worker->rings.n_pending + RING_TURN > RINGS_PENDING)
-                rings_count(c->worker, objm_clock_ns());
+                rings_count(c->worker, c->worker->sampled ? objm_clock_ns() : 0);
         pending = c->worker->rings.n_pending;
         if (n > 0 || (n == 0 && objm_list_empty(&r->done)))
                 step = work(&t, n, &done);
@@ -167,6 +167,7 @@ unsigned ring_serve(struct ring *r)
         if (c->dead)
                 return done;
         report(c, pending);
+        sampling_add(&c->worker->sampling, done);
         if (done || step != RING_STEP_REPLY)
                 end_turn(&t, step, done);
         return done;

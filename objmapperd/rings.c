@@ -128,7 +128,7 @@ void rings_count(struct worker *w, uint64_t now)
 
         if (!x->n_pending)
                 return;
-        metrics_count(w->metrics, METRICS_RING, x->pending, x->n_pending, w->now, now);
+        metrics_count(w->metrics, METRICS_RING, x->pending, x->n_pending, w->now, w->sampled ? now : 0);
         x->n_pending = 0;
 }
 

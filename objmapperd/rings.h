@@ -10,7 +10,7 @@
 /* A ring that waits is looked at after 1 ms, then 2, ... up to 2^(RINGS_LEVELS - 1) ms. */
 #define RINGS_LEVELS 6
 
-/* Counted when the time is read next, or when there are as many as that. */
+/* Counted when the time is read next, or when there could be more than that. */
 #define RINGS_PENDING 128
 
 struct worker;
@@ -40,7 +40,7 @@ static inline bool rings_look(const struct rings *x)
 /* Gives each that is awake a turn, and one of those that wait. Returns how many had requests. */
 unsigned rings_serve(struct worker *w);
 
-/* Counts what has been answered until @now (ns). */
+/* Counts what has been answered until @now (ns); 0: nobody has looked at the time. */
 void rings_count(struct worker *w, uint64_t now);
 
 /* Before the worker sleeps. False: it must not, one has something. */

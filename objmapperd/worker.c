@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 /* While one connection is polled directly, every so many looks go to all of them. */
 #define LOOKS_PER_EPOLL 8
@@ -100,19 +101,57 @@ static void bury(struct worker *w)
         }
 }
 
-static bool look(struct worker *w, ssize_t *ret_received)
+enum found {
+        FOUND_NOTHING,
+        FOUND_BY_RING,
+        FOUND_BY_SOCKET,
+};
+
+static enum found look(struct worker *w, ssize_t *ret_received)
 {
+        bool found;
+
         *ret_received = -EAGAIN;
         w->n_looks++;
         if (w->rings.n_awake) {
                 if (rings_look(&w->rings))
-                        return true;
+                        return FOUND_BY_RING;
                 if (w->n_looks % LOOKS_PER_SOCKET)
-                        return false;
+                        return FOUND_NOTHING;
         }
         if (w->hot && w->n_looks / (w->rings.n_awake ? LOOKS_PER_SOCKET : 1) % LOOKS_PER_EPOLL)
-                return connection_poll(w->hot, ret_received);
-        return objm_loop_wait(&w->loop, 0) > 0;
+                found = connection_poll(w->hot, ret_received);
+        else
+                found = objm_loop_wait(&w->loop, 0) > 0;
+        return found ? FOUND_BY_SOCKET : FOUND_NOTHING;
+}
+
+/* A turn at whose beginning nobody looked at the time is not worth a look at its end. */
+static bool begin_spin(struct worker *w)
+{
+        if (!w->timed)
+                return objm_spin_begin_untimed(&w->spin);
+        if (!objm_spin_begin(&w->spin))
+                return false;
+        rings_count(w, w->spin.start);
+        metrics_enter(w->metrics, METRICS_POLLING, w->spin.start);
+        return true;
+}
+
+static void end_spin(struct worker *w, enum found found)
+{
+        w->sampled = sampling_pick(&w->sampling);
+        w->timed = w->sampled || found != FOUND_BY_RING || objm_loop_has_mail(&w->loop);
+        if (!w->timed) {
+                objm_spin_end_often(&w->spin, true);
+                metrics_pass(w->metrics);
+        } else {
+                rings_count(w, 0);
+                objm_spin_end(&w->spin, found);
+        }
+        w->now = w->spin.last;
+        if (w->timed && found)
+                metrics_enter(w->metrics, METRICS_WORKING, w->now);
 }
 
 /* Polls instead of sleeping, as long as that has lately paid. True: something was found; it has been, or waits to be,
@@ -121,21 +160,16 @@ static bool spin(struct worker *w)
 {
         struct connection *hot = w->hot;
         ssize_t received = -EAGAIN;
-        bool found;
+        enum found found;
 
-        if (!w->n_served || !objm_spin_begin(&w->spin))
+        if (!w->n_served || !begin_spin(w))
                 return false;
-        rings_count(w, w->spin.start);
-        metrics_enter(w->metrics, METRICS_POLLING, w->spin.start);
         do
                 found = look(w, &received);
         while (!found && (w->rings.n_awake ? objm_spin_more_often(&w->spin) : objm_spin_more(&w->spin)));
-        objm_spin_end(&w->spin, found);
+        end_spin(w, found);
         w->snapshot = server_snapshot(w->server); /* whoever asks after a reload gets what it brought */
         w->n_served = 0;
-        w->now = w->spin.last;
-        if (found)
-                metrics_enter(w->metrics, METRICS_WORKING, w->now);
         if (received != -EAGAIN)
                 connection_polled(hot, received);
         return found;
@@ -145,8 +179,10 @@ static void sleep_until_event(struct worker *w)
 {
         int ms = rings_sleep(w) ? sleep_ms(w) : 0;
 
-        if (w->rings.n_pending)
-                rings_count(w, objm_clock_ns());
+        if (w->rings.n_pending) {
+                w->after = objm_clock_ns();
+                rings_count(w, w->after);
+        }
         w->n_served = 0;
         objm_qsbr_offline(&w->reader);
         objm_qsbr_poll(w->server->qsbr); /* perhaps it was only this thread that was waited for */
@@ -154,6 +190,8 @@ static void sleep_until_event(struct worker *w)
         objm_loop_wait(&w->loop, ms);
         w->now = objm_clock_ns();
         metrics_enter(w->metrics, METRICS_WORKING, w->now);
+        w->sampled = sampling_pick(&w->sampling);
+        w->timed = true;
         objm_qsbr_online(&w->reader);
         w->snapshot = server_snapshot(w->server);
 }
@@ -185,6 +223,7 @@ static void run(struct worker *w)
         objm_qsbr_register(w->server->qsbr, &w->reader);
         objm_qsbr_online(&w->reader);
         w->now = objm_clock_ns();
+        w->timed = true;
         metrics_enter(w->metrics, METRICS_WORKING, w->now);
         w->snapshot = server_snapshot(w->server);
         while (!(w->stopping || w->own) || atomic_load_explicit(&w->n_held, memory_order_relaxed))
@@ -245,6 +284,14 @@ static void on_arrival(struct objm_mail *m)
                 end_of(w)(c);
 }
 
+/* So that no client can know which turns are picked. Without one the time has to do. */
+static uint64_t random_seed(void)
+{
+        uint64_t seed;
+
+        return getrandom(&seed, sizeof(seed), GRND_NONBLOCK) == sizeof(seed) ? seed : objm_clock_ns();
+}
+
 static int worker_new(struct server *s, struct worker **ret)
 {
         const struct config *config = server_snapshot(s)->config;
@@ -269,6 +316,7 @@ static int worker_new(struct server *s, struct worker **ret)
         objm_list_init(&w->link);
         objm_kept_init(&w->kept, s->model->placement == OBJM_PLACE_OWN ? KEPT_OWN : KEPT, kept_max, &s->kept);
         pthread_mutex_init(&w->open_lock, NULL);
+        sampling_init(&w->sampling, random_seed());
         objm_spin_init(&w->spin, config->optimize_for_latency ? OBJM_SPIN_DEFAULT_NS : 0);
         w->metrics = metrics_begin(&s->metrics);
         r = w->metrics ? objm_loop_init(&w->loop) : -ENOMEM;

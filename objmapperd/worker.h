@@ -13,6 +13,7 @@
 #include "objmapperd/pulse.h"
 #include "objmapperd/metrics.h"
 #include "objmapperd/rings.h"
+#include "objmapperd/sampling.h"
 #include "objmapperd/server.h"
 #include "storage/kept.h"
 #include "transport/batch.h"
@@ -42,7 +43,7 @@ struct connection;
 struct worker {
         struct server *server;
         const struct snapshot *snapshot; /* of this turn */
-        uint64_t now;                    /* ns: when this turn's work was found */
+        uint64_t now;                    /* ns: when this turn's work was found; when not timed, some turns older */
         uint64_t after;                  /* ns: when a batch last left */
         struct metrics *metrics;
         struct objm_loop loop;
@@ -57,6 +58,9 @@ struct worker {
         struct connection *hot; /* the only one that had work in the last turn: polled while spinning */
         unsigned n_served;      /* connections that had work in this turn */
         unsigned n_looks;       /* while spinning, ever */
+        struct sampling sampling;
+        bool timed;             /* the time was looked at when this turn began */
+        bool sampled;           /* and is, as it ends, for the latency of requests by ring */
         bool draining, stopping;
         bool own;               /* serves one connection and ends with it */
 

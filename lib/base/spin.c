@@ -18,6 +18,7 @@
 #define DEBT_MAX    (8 * OBJM_SPIN_DEBT_NS)
 #define SAMPLE      64    /* occasions between two looks at how often the kernel has switched */
 #define GAP_NS      12000 /* a look takes a microsecond; after this long something else had the CPU */
+#define UNTIMED_GAP_NS 200000 /* the same when what was found and done in between is in it, too */
 
 static bool one_cpu(void)
 {
@@ -52,23 +53,17 @@ static void borrow(struct objm_spin *s, uint64_t ns, uint64_t now)
         s->debt_at = now;
 }
 
-bool objm_spin_begin(struct objm_spin *s)
+/* False: this one is to be passed by. */
+static bool is_taken(struct objm_spin *s)
 {
         if (!s->budget_ns)
                 return false;
-        s->in_vain = false;
-        if (s->skip) {
-                s->skip--;
-                s->sampled++;
-                return false;
-        }
-        s->start = s->last = objm_clock_ns();
-        if (s->start < s->resumes_at || indebted(s, s->start)) {
-                s->sampled++;
-                return false;
-        }
-        s->preempted = false;
-        return true;
+        s->in_vain = s->preempted = false;
+        if (!s->skip)
+                return true;
+        s->skip--;
+        s->sampled++;
+        return false;
 }
 
 static bool count_switches(long *ret)
@@ -107,11 +102,48 @@ static void see_gap(struct objm_spin *s, uint64_t now)
         s->last = now;
 }
 
+/* After occasions at which nobody looked at the time: what others had shows now, if it was long. */
+static void see_start(struct objm_spin *s, uint64_t now)
+{
+        if (now - s->last > UNTIMED_GAP_NS)
+                on_gap(s, now);
+        s->start = s->last = now;
+}
+
+static void see(struct objm_spin *s, uint64_t now)
+{
+        if (s->start)
+                see_gap(s, now);
+        else
+                see_start(s, now);
+}
+
+bool objm_spin_begin(struct objm_spin *s)
+{
+        if (!is_taken(s))
+                return false;
+        s->start = s->last = objm_clock_ns();
+        if (s->start >= s->resumes_at && !indebted(s, s->start))
+                return true;
+        s->sampled++;
+        return false;
+}
+
+bool objm_spin_begin_untimed(struct objm_spin *s)
+{
+        if (s->debt || s->last < s->resumes_at)
+                return objm_spin_begin(s);
+        if (!is_taken(s))
+                return false;
+        s->start = 0;
+        return true;
+}
+
 bool objm_spin_more(struct objm_spin *s)
 {
         uint64_t now = objm_clock_ns();
 
-        see_gap(s, now);
+        see(s, now);
         return now - s->start < s->budget_ns && !(s->preempted && s->debt > OBJM_SPIN_DEBT_NS);
 }
 
@@ -165,7 +197,7 @@ void objm_spin_end_often(struct objm_spin *s, bool found)
 
 void objm_spin_end(struct objm_spin *s, bool found)
 {
-        see_gap(s, objm_clock_ns());
+        see(s, objm_clock_ns());
         objm_spin_end_often(s, found);
 }
 

@@ -49,7 +49,7 @@ struct objm_spin {
         uint32_t looks;     /* ever, by more_often() */
         bool preempted;
         bool in_vain;       /* the last occasion ended without a find */
-        uint64_t start, last; /* ns; after end(), `last` is when that was */
+        uint64_t start, last; /* ns; after end(), `last` is when that was. start 0: not known yet */
 };
 
 /* @budget_ns 0 turns it off; so does a process that may run on one CPU only. */
@@ -57,6 +57,13 @@ void objm_spin_init(struct objm_spin *s, uint32_t budget_ns);
 
 /* False: sleep at once. */
 bool objm_spin_begin(struct objm_spin *s);
+
+/*
+ * The same without a look at the time, right after an occasion that has found something, when what was found is done.
+ * Then the occasion starts with the first more() that reads the time, and what others had of the CPU since it was last
+ * read shows only if it was long.
+ */
+bool objm_spin_begin_untimed(struct objm_spin *s);
 
 /* True while there is budget. Call once a look. */
 bool objm_spin_more(struct objm_spin *s);

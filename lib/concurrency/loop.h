@@ -8,6 +8,8 @@
  */
 #include "base/attr.h"
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 
@@ -47,6 +49,12 @@ void objm_loop_remove(struct objm_loop *l, struct objm_source *s);
 int objm_loop_wait(struct objm_loop *l, int timeout_ms);
 /* Calls on_events() for each event that wait() found, then delivers the mail. */
 void objm_loop_dispatch(struct objm_loop *l);
+
+/* There is mail for dispatch(). */
+static inline bool objm_loop_has_mail(const struct objm_loop *l)
+{
+        return atomic_load_explicit(&l->inbox, memory_order_relaxed) != NULL;
+}
 
 /* Any thread. Wakes the loop. */
 void objm_loop_post(struct objm_loop *l, struct objm_mail *m);

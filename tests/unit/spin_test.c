@@ -240,6 +240,58 @@ static void a_gap_stops_it_and_does_not_count(void **state)
         assert_true(objm_spin_begin(&s));
 }
 
+/* Nobody looks at the time before there have been some looks; then the occasion starts, with all of its budget. */
+static void untimed_it_starts_with_the_first_time(void **state)
+{
+        struct objm_spin s = new_spin();
+
+        s.last = 5;
+        assert_true(objm_spin_begin_untimed(&s));
+        assert_int_equal(s.start, 0);
+        objm_spin_end_often(&s, true);
+        assert_int_equal(s.last, 5);
+        assert_true(objm_spin_begin_untimed(&s));
+        assert_true(objm_spin_more(&s));
+        assert_true(s.start > 5 && s.start == s.last);
+        s.start -= s.budget_ns;
+        assert_false(objm_spin_more(&s));
+}
+
+static void untimed_it_is_passed_by_as_well(void **state)
+{
+        struct objm_spin s = new_spin();
+
+        s.last = objm_clock_ns();
+        s.resumes_at = s.last + OBJM_NS_PER_S;
+        assert_false(objm_spin_begin_untimed(&s));
+        s.resumes_at = s.last;
+        s.skip = 2;
+        assert_false(objm_spin_begin_untimed(&s));
+        assert_false(objm_spin_begin_untimed(&s));
+        assert_true(objm_spin_begin_untimed(&s));
+        objm_spin_init(&s, 0);
+        assert_false(objm_spin_begin_untimed(&s));
+}
+
+/* What others had while nobody looked at the time shows when somebody does. */
+static void a_long_gap_is_seen_afterwards(void **state)
+{
+        struct objm_spin s = new_spin();
+
+        assert_true(objm_spin_begin(&s));
+        objm_spin_end(&s, true);
+        assert_true(objm_spin_begin_untimed(&s));
+        s.last -= 100 * OBJM_NS_PER_MS;
+        s.switches_seen = -1; /* as if there had been one by now */
+        assert_false(objm_spin_more(&s));
+        assert_true(s.debt > OBJM_SPIN_DEBT_NS);
+        objm_spin_end(&s, true);
+        assert_false(objm_spin_begin_untimed(&s)); /* which looks at the time while there is a debt */
+        s.debt_at -= OBJM_NS_PER_S;
+        assert_true(objm_spin_begin_untimed(&s));
+        assert_true(s.start > 0);
+}
+
 static bool short_gaps_cost_nothing(void)
 {
         struct objm_spin s = new_spin();
@@ -435,6 +487,9 @@ int main(void)
                 cmocka_unit_test(short_gaps_add_up),
                 cmocka_unit_test(displaced_often_it_stops_for_longer),
                 cmocka_unit_test(stolen_time_is_no_preemption),
+                cmocka_unit_test(untimed_it_starts_with_the_first_time),
+                cmocka_unit_test(untimed_it_is_passed_by_as_well),
+                cmocka_unit_test(a_long_gap_is_seen_afterwards),
                 cmocka_unit_test(a_near_miss_prolongs_it),
                 cmocka_unit_test(calm_makes_good),
                 cmocka_unit_test(a_pause_ends_however_few_occasions_there_are),
