@@ -114,12 +114,14 @@ static inline bool objm_ring_reachable(uint32_t seen, uint32_t now, uint32_t lim
 
 static inline void objm_ring_entry_load(struct objm_ring_entry *ret_copy, const struct objm_ring_entry *shared)
 {
+#pragma GCC unroll 8
         for (size_t i = 0; i < objm_array_len(shared->word); i++)
                 ret_copy->word[i] = __atomic_load_n(&shared->word[i], __ATOMIC_RELAXED);
 }
 
 static inline void objm_ring_entry_store(struct objm_ring_entry *shared, const struct objm_ring_entry *from)
 {
+#pragma GCC unroll 8
         for (size_t i = 0; i < objm_array_len(from->word); i++)
                 __atomic_store_n(&shared->word[i], from->word[i], __ATOMIC_RELAXED);
 }
