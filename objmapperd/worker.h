@@ -84,6 +84,9 @@ struct worker {
         struct metrics_record pending[WORKER_PENDING]; /* of the replies in the batch */
 };
 
+/* worker_turn.c: what the thread does until it ends. */
+void worker_run(struct worker *w);
+
 /* Starts a thread of the fixed set. */
 int worker_start(struct server *s, struct worker **ret) objm_must_check;
 
