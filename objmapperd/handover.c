@@ -186,6 +186,24 @@ int handover_store(struct handover *h)
         return r;
 }
 
+bool handover_is_watch(int fd)
+{
+        static const char inotify[] = "anon_inode:inotify";
+        char link[32], target[sizeof(inotify)];
+
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        return readlink(link, target, sizeof(target)) == sizeof(inotify) - 1 &&
+               memcmp(target, inotify, sizeof(inotify) - 1) == 0;
+}
+
+/* No polling: every change in a tree would wake the service manager. */
+void handover_leave_watch(int fd)
+{
+        (void)sd_notify(0, "FDSTOREREMOVE=1\nFDNAME=" HANDOVER_WATCH_NAME);
+        if (fd >= 0)
+                (void)sd_pid_notify_with_fds(0, 0, "FDSTORE=1\nFDPOLL=0\nFDNAME=" HANDOVER_WATCH_NAME, &fd, 1);
+}
+
 /* ---- from the store ---- */
 
 struct image {
@@ -243,9 +261,10 @@ static int read_entries(struct image *im)
 void handover_forget(struct handover_stored *stored)
 {
         objm_fd_close(stored->image_fd);
+        objm_fd_close(stored->watch_fd);
         objm_fd_close_many(stored->queues, stored->n_queues);
         free(stored->queues);
-        *stored = (struct handover_stored){.image_fd = -1};
+        *stored = (struct handover_stored)HANDOVER_STORED_INIT;
 }
 
 static void image_deinit(struct image *im)

@@ -16,6 +16,7 @@
 /* What the descriptors are called in the store. */
 #define HANDOVER_IMAGE_NAME       "objmapper-image"
 #define HANDOVER_CONNECTIONS_NAME "objmapper-connections"
+#define HANDOVER_WATCH_NAME       "objmapper-watch"
 
 struct handover_item;
 
@@ -28,9 +29,15 @@ struct handover {
 /* What the store has returned. */
 struct handover_stored {
         int image_fd; /* owned, -1: none */
+        int watch_fd; /* owned, -1: none */
         int *queues;  /* owned, as are the descriptors: ends of handover_queue.h */
         size_t n_queues;
 };
+
+#define HANDOVER_STORED_INIT {.image_fd = -1, .watch_fd = -1}
+
+/* Can it be what handover_leave_watch() has left? */
+bool handover_is_watch(int fd);
 
 /* Closes all of it. */
 void handover_forget(struct handover_stored *stored);
@@ -57,5 +64,12 @@ int handover_store(struct handover *h) objm_must_check;
  * and so said in the log. Before listening. Returns how many go on.
  */
 size_t handover_restore(struct server *s, struct handover_stored *stored);
+
+/*
+ * Leaves @fd, as objm_store_watch_fd() gives it, in the store, whatever becomes of this instance; -1: takes out what is
+ * there. Not for what it tells: the kernel takes up to 25 ms to close it, and nobody sees that a killed process is dead
+ * before all that it alone has open is closed. The main thread.
+ */
+void handover_leave_watch(int fd);
 
 #endif

@@ -203,6 +203,15 @@ static int serve_sockets(struct daemon *d)
         return r;
 }
 
+/* Where the instance before has left one that is used on, it is left there. */
+static void leave_watch(struct daemon *d)
+{
+        int fd = objm_store_watch_fd(current_store(d));
+
+        if ((fd >= 0) != (d->sockets.stored.watch_fd >= 0))
+                handover_leave_watch(fd);
+}
+
 /* Takes @config. */
 static int start(struct daemon *d, struct config *config)
 {
@@ -223,7 +232,7 @@ static int start(struct daemon *d, struct config *config)
         }
         if (sandbox)
                 sandbox_files(config, d->sockets.passed);
-        r = server_new(config, &bad, &d->server);
+        r = server_new(config, d->sockets.stored.watch_fd, &bad, &d->server);
         if (r < 0) {
                 reload_explain(config, bad, r, &err);
                 config_free(config);
@@ -237,6 +246,7 @@ static int start(struct daemon *d, struct config *config)
         }
         control_open(&d->server->control, &d->loop, on_control, d);
         watch_set(&d->watch, current_store(d));
+        leave_watch(d);
         handover_restore(d->server, &d->sockets.stored);
         r = serve_metrics(d);
         if (r == 0)
@@ -303,7 +313,7 @@ static void serve(struct daemon *d)
 
 static int run(const struct options *options, struct config *config)
 {
-        struct daemon d = {.options = options, .signals.fd = -1, .sockets.stored.image_fd = -1};
+        struct daemon d = {.options = options, .signals.fd = -1, .sockets.stored = HANDOVER_STORED_INIT};
         int r;
 
         raise_fd_limit();

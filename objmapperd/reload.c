@@ -47,6 +47,7 @@ static const struct snapshot *current(struct server *server)
 
 static int swap(struct server *server, struct config *config, struct watch *watch, struct config_error *err)
 {
+        struct objm_store *old = current(server)->store;
         size_t bad = SIZE_MAX;
         int r;
 
@@ -56,6 +57,8 @@ static int swap(struct server *server, struct config *config, struct watch *watc
         if (r < 0)
                 reload_explain(config, bad, r, err);
         watch_set(watch, current(server)->store);
+        if (current(server)->store != old)
+                handover_leave_watch(objm_store_watch_fd(current(server)->store));
         return r;
 }
 

@@ -96,12 +96,12 @@ static void snapshot_free(struct objm_qsbr_node *node)
 }
 
 /* Takes @config on success; opens a store unless @store is given. */
-static int snapshot_new(struct server *s, struct config *config, struct objm_store *store, size_t *ret_bad,
-                        struct snapshot **ret)
+static int snapshot_new(struct server *s, struct config *config, struct objm_store *store, int old_watch_fd,
+                        size_t *ret_bad, struct snapshot **ret)
 {
         struct objm_store_config sc = {
                 .exports = config->exports, .n_exports = config->n_exports, .scan = config->scan,
-                .watch = config->watch, .log = log_text,
+                .watch = config->watch, .old_watch_fd = old_watch_fd, .log = log_text,
         };
         struct snapshot *snap = calloc(1, sizeof(*snap));
         int r;
@@ -139,7 +139,7 @@ static int start_threads(struct server *s, const struct config *config)
         return r;
 }
 
-static int start(struct server *s, struct config *config, size_t *ret_bad)
+static int start(struct server *s, struct config *config, int old_watch_fd, size_t *ret_bad)
 {
         unsigned pool_size = config->copy_pool_size ? config->copy_pool_size : 2 * online_cpus();
         struct snapshot *snap;
@@ -159,7 +159,7 @@ static int start(struct server *s, struct config *config, size_t *ret_bad)
         if (r == 0)
                 r = objm_crew_new(ESCORTS_MAX, ESCORTS_IDLE_MS, "objm-escort", s->qsbr, &s->escorts);
         if (r == 0)
-                r = snapshot_new(s, config, NULL, ret_bad, &snap);
+                r = snapshot_new(s, config, NULL, old_watch_fd, ret_bad, &snap);
         if (r < 0)
                 return r;
         atomic_store_explicit(&s->snapshot, snap, memory_order_release);
@@ -218,7 +218,7 @@ int server_reload(struct server *s, struct config *config, size_t *ret_bad)
 
         if (!reaping)
                 return -ENOMEM;
-        r = snapshot_new(s, config, same ? old->store : NULL, ret_bad, &snap);
+        r = snapshot_new(s, config, same ? old->store : NULL, -1, ret_bad, &snap);
         if (r < 0) {
                 free(reaping);
                 return r;
@@ -365,7 +365,7 @@ void server_free(struct server *s)
         release(s);
 }
 
-int server_new(struct config *config, size_t *ret_bad, struct server **ret)
+int server_new(struct config *config, int old_watch_fd, size_t *ret_bad, struct server **ret)
 {
         struct server *s = aligned_alloc(OBJM_CACHE_LINE, sizeof(*s));
         struct snapshot *snap;
@@ -379,7 +379,7 @@ int server_new(struct config *config, size_t *ret_bad, struct server **ret)
         metrics_all_init(&s->metrics);
         objm_list_init(&s->workers);
         pthread_mutex_init(&s->workers_lock, NULL);
-        r = start(s, config, ret_bad);
+        r = start(s, config, old_watch_fd, ret_bad);
         if (r < 0) {
                 stop_threads(s);
                 snap = atomic_load_explicit(&s->snapshot, memory_order_relaxed);

@@ -74,9 +74,10 @@ struct server {
 };
 
 /*
- * Starts pools and workers and opens the exports. Takes @config on success. -errno; ret_bad as objm_store_new().
+ * Starts pools and workers and opens the exports. Takes @config on success. -errno; @old_watch_fd and ret_bad as in
+ * objm_store_new().
  */
-int server_new(struct config *config, size_t *ret_bad, struct server **ret) objm_must_check;
+int server_new(struct config *config, int old_watch_fd, size_t *ret_bad, struct server **ret) objm_must_check;
 
 /*
  * The sockets, which stay the caller's: add() prepares for one, go() has all of them accepted from or answered, and

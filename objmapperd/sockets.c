@@ -15,20 +15,26 @@ static int fail(struct config_error *err, int error, const char *what)
         return error;
 }
 
+static int keep(int fd, int *which)
+{
+        objm_fd_close(*which);
+        *which = fd;
+        return 0;
+}
+
 /* Descriptors come in no order, and beside the sockets are those of the store. */
 static int adopt(struct sockets *s, int fd, const char *name, struct config_error *err)
 {
-        int r;
+        int r, unwanted objm_cleanup(objm_fd_closep) = -1;
 
         if (strcmp(name, HANDOVER_CONNECTIONS_NAME) == 0) {
                 s->stored.queues[s->stored.n_queues++] = fd;
                 return 0;
         }
-        if (strcmp(name, HANDOVER_IMAGE_NAME) == 0) {
-                objm_fd_close(s->stored.image_fd);
-                s->stored.image_fd = fd;
-                return 0;
-        }
+        if (strcmp(name, HANDOVER_IMAGE_NAME) == 0)
+                return keep(fd, &s->stored.image_fd);
+        if (strcmp(name, HANDOVER_WATCH_NAME) == 0)
+                return keep(fd, handover_is_watch(fd) ? &s->stored.watch_fd : &unwanted);
         s->passed = true;
         r = listening_adopt(fd, &s->item[s->n], err);
         s->n += r == 0;
@@ -57,7 +63,7 @@ static void free_names(char **names, size_t n)
 
 int sockets_open(const struct config *config, struct sockets *ret, struct config_error *err)
 {
-        struct sockets s = {.stored.image_fd = -1};
+        struct sockets s = {.stored = HANDOVER_STORED_INIT};
         struct sockets_plan plan;
         char **names = NULL;
         int n = sd_listen_fds_with_names(1, &names), r = 0;
@@ -86,7 +92,7 @@ void sockets_close(struct sockets *s)
                 listening_free(s->item[i]);
         free(s->item);
         handover_forget(&s->stored);
-        *s = (struct sockets){0};
+        *s = (struct sockets){.stored = HANDOVER_STORED_INIT};
 }
 
 static bool has(struct listening *const *item, size_t n, const struct listening *socket)

@@ -369,7 +369,7 @@ int objm_store_new(const struct objm_store_config *config, struct objm_qsbr *qsb
         s->born = objm_clock_ns();
         r = objm_catalog_init(&s->catalog, config, qsbr, ret_bad);
         if (r == 0 && config->scan)
-                r = objm_sync_new(&s->catalog, config->watch, pool, &s->sync);
+                r = objm_sync_new(&s->catalog, config, pool, &s->sync);
         if (r < 0) {
                 objm_store_free(s);
                 return r;

@@ -44,6 +44,7 @@ struct objm_store_config {
         size_t n_exports;
         bool scan;  /* fill the index at start, in the pool's background lane */
         bool watch; /* keep it in step by inotify */
+        int old_watch_fd; /* borrowed: what watch_fd() gave in a process before this, which has ended; -1: nothing */
         objm_store_log_fn log;
         void *log_userdata;
 };

@@ -179,27 +179,28 @@ static bool events_slice(struct objm_task *task, struct objm_qsbr_reader *r)
         return false;
 }
 
-static void start_watch(struct objm_sync *s)
+static void start_watch(struct objm_sync *s, int old_fd)
 {
-        int r = objm_watch_new(s->catalog, &watch_ops, s, &s->watch);
+        int r = objm_watch_new(s->catalog, &watch_ops, s, old_fd, &s->watch);
 
         if (r < 0)
                 objm_catalog_log(s->catalog, LOG_WARNING, "cannot watch for changes: %s", strerrordesc_np(-r));
 }
 
-static int build(struct objm_sync *s, bool watch, struct objm_pool *pool)
+static int build(struct objm_sync *s, const struct objm_store_config *config, struct objm_pool *pool)
 {
         int r;
 
-        if (watch)
-                start_watch(s);
+        if (config->watch)
+                start_watch(s, config->old_watch_fd);
         r = objm_scan_new(s->catalog, s->watch, pool, on_scan_done, s, &s->scan);
         if (r == 0)
                 r = objm_sweep_new(s->catalog, pool, on_sweep_done, s, &s->sweep);
         return r;
 }
 
-int objm_sync_new(struct objm_catalog *catalog, bool watch, struct objm_pool *pool, struct objm_sync **ret)
+int objm_sync_new(struct objm_catalog *catalog, const struct objm_store_config *config, struct objm_pool *pool,
+                  struct objm_sync **ret)
 {
         struct objm_sync *s = calloc(1, sizeof(*s));
         int r;
@@ -209,7 +210,7 @@ int objm_sync_new(struct objm_catalog *catalog, bool watch, struct objm_pool *po
         pthread_mutex_init(&s->lock, NULL);
         objm_task_init(&s->events, pool, events_slice);
         s->catalog = catalog;
-        r = build(s, watch, pool);
+        r = build(s, config, pool);
         if (r < 0) {
                 objm_sync_free(s);
                 return r;

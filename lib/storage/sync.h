@@ -13,8 +13,8 @@
 
 struct objm_sync;
 
-/* Starts at once. A system that grants no watch is logged, not an error. @catalog must outlive it. */
-int objm_sync_new(struct objm_catalog *catalog, bool watch, struct objm_pool *pool,
+/* Starts at once. A system that grants no watch is logged, not an error. @catalog must outlive it, not @config. */
+int objm_sync_new(struct objm_catalog *catalog, const struct objm_store_config *config, struct objm_pool *pool,
                   struct objm_sync **ret) objm_must_check;
 
 /* Waits for its jobs. NULL is fine. */

@@ -43,7 +43,7 @@ struct objm_watch {
         _Alignas(struct inotify_event) char buf[READ_SIZE];
 };
 
-int objm_watch_new(struct objm_catalog *catalog, const struct objm_watch_ops *ops, void *userdata,
+int objm_watch_new(struct objm_catalog *catalog, const struct objm_watch_ops *ops, void *userdata, int old_fd,
                    struct objm_watch **ret)
 {
         struct objm_watch *w = calloc(1, sizeof(*w));
@@ -57,7 +57,7 @@ int objm_watch_new(struct objm_catalog *catalog, const struct objm_watch_ops *op
         w->userdata = userdata;
         w->n_buckets = 64;
         w->bucket = calloc(w->n_buckets, sizeof(*w->bucket));
-        w->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+        w->fd = old_fd >= 0 ? fcntl(old_fd, F_DUPFD_CLOEXEC, 3) : inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
         if (!w->bucket || w->fd < 0) {
                 r = w->bucket ? -errno : -ENOMEM;
                 objm_watch_free(w);
@@ -313,10 +313,20 @@ static bool path_of(struct objm_watch *w, int wd, size_t skip, const struct objm
         return found;
 }
 
+/* A process before this has watched it. Whoever adds it now holds the lock until it is in the table. */
+static void give_up_unknown(struct objm_watch *w, int wd)
+{
+        pthread_mutex_lock(&w->lock);
+        if (!has_wd_locked(w, wd))
+                inotify_rm_watch(w->fd, wd);
+        pthread_mutex_unlock(&w->lock);
+}
+
 static void on_event(struct objm_watch *w, const struct inotify_event *ev)
 {
         char dir[PATH_MAX] objm_uninitialized;
         const struct objm_export *e;
+        size_t i = 0;
 
         atomic_fetch_add(&w->catalog->changes, 1);
         if (ev->mask & IN_ISDIR || ev->len == 0) /* what is below a directory, or nobody knows what */
@@ -331,12 +341,14 @@ static void on_event(struct objm_watch *w, const struct inotify_event *ev)
         }
         if (ev->len == 0)
                 return;
-        for (size_t i = 0; path_of(w, ev->wd, i, &e, dir); i++) {
+        for (; path_of(w, ev->wd, i, &e, dir); i++) {
                 if (ev->mask & IN_ISDIR)
                         on_directory(w, ev->mask, e, dir, ev->name);
                 else
                         on_file(w, e, dir, ev->name);
         }
+        if (!i)
+                give_up_unknown(w, ev->wd);
 }
 
 bool objm_watch_read(struct objm_watch *w)

@@ -25,8 +25,12 @@ struct objm_watch_ops {
         void (*lost)(void *userdata);
 };
 
-/* 0, or negative errno of inotify_init1(2): -EMFILE when the user has too many. */
-int objm_watch_new(struct objm_catalog *catalog, const struct objm_watch_ops *ops, void *userdata,
+/*
+ * @old_fd, borrowed: -1, or a non-blocking inotify descriptor that an objm_watch of a process before this had, and that
+ * is used on. What is watched already is not watched twice, and what nobody adds again is given up when it is first
+ * heard of. 0, or negative errno of inotify_init1(2): -EMFILE when the user has too many.
+ */
+int objm_watch_new(struct objm_catalog *catalog, const struct objm_watch_ops *ops, void *userdata, int old_fd,
                    struct objm_watch **ret) objm_must_check;
 void objm_watch_free(struct objm_watch *w);
 

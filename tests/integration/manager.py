@@ -21,6 +21,7 @@ os.environ.update(LISTEN_FDS=str(len(names)), LISTEN_FDNAMES=sys.argv[1], LISTEN
 os.execv(sys.argv[2], sys.argv[2:])
 """
 FDS_MAX = 253
+WATCH = "objmapper-watch"
 
 
 class Manager:
@@ -113,9 +114,13 @@ class Manager:
         self.terminate(number)
         self.start()
 
+    def watches(self):
+        """The inotify descriptors that are there whenever the daemon watches its exports."""
+        return [fd for name, fd in self.store if name == WATCH]
+
     def stored(self):
-        """How many descriptors of each name."""
-        names = [name for name, _ in self.store]
+        """How many other descriptors of each name."""
+        names = [name for name, _ in self.store if name != WATCH]
         return {name: names.count(name) for name in names}
 
     def log(self):

@@ -13,7 +13,7 @@ import omproto as p
 import omring
 import pytest
 from daemon import wait_until
-from manager import Manager
+from manager import WATCH, Manager
 from omclient import CLIENTS, Client, Closed
 
 CONNECTIONS, IMAGE = "objmapper-connections", "objmapper-image"
@@ -330,6 +330,54 @@ def test_strange_descriptors_in_the_store(managed):
         m.store.sort(key=lambda item: item[1])
         m.start()
         assert m.stored() == {} and c.eof()
+
+
+def watched(fd):
+    """How many directories."""
+    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as info:
+        return sum(line.startswith("inotify wd:") for line in info)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_watch_is_used_on(managed, tree, number):
+    """What has changed meanwhile is seen, and what changes later."""
+    m = managed()
+    fd, = m.watches()
+    wait_until(lambda: "scan done" in m.log())
+    directories = watched(fd)
+    assert directories > 1
+    for i in range(3):
+        m.terminate(number)
+        (tree.path / "a.txt").write_bytes(b"%d" % i)
+        m.start()
+        assert m.watches() == [fd]
+        with CLIENTS[3](m.path) as c:
+            assert content(c, "/a.txt") == b"%d" % i
+            (tree.path / f"new{i}").mkdir()
+            wait_until(lambda n=directories + i + 1: watched(fd) == n)
+
+
+def test_the_watch_follows_a_reload(managed, workdir):
+    m = managed("--export", f"/w/={workdir}")
+    wait_until(lambda: "scan done" in m.log())
+    directories = watched(m.watches()[0])
+    m.config.write_text("index = { scan = true; watch = false; };\n")
+    m.proc.send_signal(signal.SIGHUP)
+    wait_until(lambda: not m.watches())
+    m.config.write_text("")
+    m.proc.send_signal(signal.SIGHUP)
+    wait_until(lambda: m.watches() and watched(m.watches()[0]) == directories)
+
+
+def test_a_strange_watch_in_the_store(managed):
+    m = managed()
+    m.terminate()
+    for item in [item for item in m.store if item[0] == WATCH]:
+        m.store.remove(item)
+        os.close(item[1])
+    m.store.append((WATCH, os.open("/dev/null", os.O_RDONLY)))
+    m.start()
+    wait_until(lambda: len(m.watches()) == 1 and watched(m.watches()[0]) > 0)
 
 
 def test_limits_count_those_handed_over(managed):

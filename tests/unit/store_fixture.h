@@ -30,6 +30,7 @@ struct fixture {
         char dir[64]; /* the tree is dir/tree; beside it is outside */
         char tree[80];
         int fds; /* open when the fixture was made */
+        int old_watch_fd; /* for the next store; -1: none */
         _Atomic int logged, armed;
 };
 
@@ -101,6 +102,7 @@ static inline int fixture_setup(void **state)
 
         memset(f, 0, sizeof(*f));
         f->fds = count_fds();
+        f->old_watch_fd = -1;
         strcpy(f->dir, "/tmp/objm-store-XXXXXX");
         assert_non_null(mkdtemp(f->dir));
         assert_return_code(chmod(f->dir, 0755), errno);
@@ -158,7 +160,8 @@ static inline void start_exports(struct fixture *f, const struct objm_export_con
                                  bool watch)
 {
         struct objm_store_config config = {
-                .exports = exports, .n_exports = n, .scan = scan, .watch = watch, .log = on_log, .log_userdata = f};
+                .exports = exports, .n_exports = n, .scan = scan, .watch = watch, .old_watch_fd = f->old_watch_fd,
+                .log = on_log, .log_userdata = f};
 
         assert_int_equal(objm_store_new(&config, f->q, f->p, NULL, &f->s), 0);
 }

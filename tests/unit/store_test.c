@@ -305,7 +305,7 @@ static void bad_exports_are_refused(void **state)
 {
         struct fixture *f = *state;
         struct objm_export_config e[2] = {{.prefix = "/", .path = f->tree}, {.prefix = "/x", .path = f->tree}};
-        struct objm_store_config config = {.exports = e, .n_exports = 2};
+        struct objm_store_config config = {.exports = e, .n_exports = 2, .old_watch_fd = -1};
         size_t bad = 99;
 
         assert_int_equal(objm_store_new(&config, f->q, f->p, &bad, &f->s), -EINVAL);

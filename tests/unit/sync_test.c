@@ -368,6 +368,72 @@ static bool limit_watches(void)
         return fclose(file) == 0;
 }
 
+/* As when the process dies, and somebody else has its watch open as well. Undo with forget_old_watch(). */
+static void die(struct fixture *f)
+{
+        if (f->old_watch_fd < 0)
+                f->old_watch_fd = fcntl(objm_store_watch_fd(f->s), F_DUPFD_CLOEXEC, 0);
+        assert_return_code(f->old_watch_fd, errno);
+        objm_store_free(f->s);
+        f->s = NULL;
+        atomic_store(&f->armed, 0);
+}
+
+static void forget_old_watch(struct fixture *f)
+{
+        close(f->old_watch_fd);
+        f->old_watch_fd = -1;
+}
+
+/* What the kernel watches, see proc_pid_fdinfo(5). */
+static unsigned watched_by_kernel(int fd)
+{
+        char path[64], line[512];
+        unsigned n = 0;
+        FILE *info;
+
+        snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+        info = fopen(path, "re");
+        assert_non_null(info);
+        while (fgets(line, sizeof(line), info))
+                n += strncmp(line, "inotify wd:", 11) == 0;
+        fclose(info);
+        return n;
+}
+
+static void the_watch_of_a_process_before_is_used_on(void **state)
+{
+        struct fixture *f = *state;
+        struct objm_object_info info;
+
+        make_dir(f, "stays");
+        make_dir(f, "leaves");
+        make_dir(f, "ends");
+        make_file(f, "stays/a", "1");
+        start_in_step(f);
+        die(f);
+        make_file(f, "stays/a", "22");
+        make_file(f, "ends/b", "");
+        take_away(f, "ends/b");
+        take_away(f, "ends");
+        move(f, "leaves", "../elsewhere");
+        make_dir(f, "comes");
+        start_in_step(f);
+        assert_int_equal(counts(f).watches, 3);
+        assert_int_equal(watched_by_kernel(f->old_watch_fd), 4);
+        assert_int_equal(ask_stat(f, "/stays/a", &info), 0);
+        assert_int_equal(info.size, 2);
+        make_file(f, "../elsewhere/c", "");
+        wait_until(f, watched_by_kernel(f->old_watch_fd) == 3);
+        make_file(f, "stays/a", "333");
+        make_file(f, "comes/d", "");
+        wait_until(f, in_step(f) && stat_hits(f, "/comes/d"));
+        assert_int_equal(ask_stat(f, "/stays/a", &info), 0);
+        assert_int_equal(info.size, 3);
+        assert_int_equal(ask_stat(f, "/ends/b", NULL), OBJM_STORE_NOT_FOUND);
+        forget_old_watch(f);
+}
+
 static void use_more_directories_than_watches(void)
 {
         struct fixture *f;
@@ -566,11 +632,11 @@ static void check_universe(struct fixture *f)
         }
 }
 
-static void converges_after_a_storm(void **state)
+static void converge_after_a_storm(struct fixture *f, bool deaths)
 {
-        struct fixture *f = *state;
         struct storm s[2];
         char uri[20] = "/";
+        unsigned asked = 0;
 
         start(f, true, true);
         for (unsigned round = 0; round < 8; round++) {
@@ -579,6 +645,10 @@ static void converges_after_a_storm(void **state)
                         assert_int_equal(pthread_create(&s[i].thread, NULL, rage, &s[i]), 0);
                 }
                 for (struct storm mine = {.seed = round}; !s[0].done || !s[1].done;) {
+                        if (deaths && ++asked % 1000 == 0) {
+                                die(f);
+                                start(f, true, true);
+                        }
                         pump(f, 0);
                         random_name(&mine, uri + 1);
                         ask(f, uri, NULL);
@@ -588,6 +658,17 @@ static void converges_after_a_storm(void **state)
                 wait_until(f, in_step(f));
                 check_universe(f);
         }
+}
+
+static void converges_after_a_storm(void **state)
+{
+        converge_after_a_storm(*state, false);
+}
+
+static void converges_after_a_storm_and_deaths(void **state)
+{
+        converge_after_a_storm(*state, true);
+        forget_old_watch(*state);
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
@@ -606,10 +687,12 @@ int main(void)
                 TEST(a_directory_that_moves_is_not_scanned_under_its_old_name),
                 TEST(follows_directories_that_change_places),
                 TEST(lost_events_lead_to_another_scan),
+                TEST(the_watch_of_a_process_before_is_used_on),
                 cmocka_unit_test(too_many_directories_only_cost_the_step),
                 TEST(a_scan_survives_a_lack_of_descriptors),
                 TEST(ends_promptly_wherever_it_stands),
                 TEST(converges_after_a_storm),
+                TEST(converges_after_a_storm_and_deaths),
         };
 
         return cmocka_run_group_tests_name("sync", tests, NULL, NULL);
