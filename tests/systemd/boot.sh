@@ -33,6 +33,7 @@ kernel_file_systems() {
 devices() {
         mount -t tmpfs -o mode=0755,nosuid,strictatime,size=4m tmpfs dev
         for name in null zero full random urandom tty; do
+                mknod -m 666 "dev/$name" c $(stat -c '0x%t 0x%T' "/dev/$name") 2>/dev/null && continue
                 : >"dev/$name"
                 mount --bind "/dev/$name" "dev/$name"
         done

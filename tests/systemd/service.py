@@ -45,10 +45,17 @@ def restarted(machine, old):
                       message=lambda: journal(machine))
 
 
+def processes(machine):
+    """Those of the service, as numbers out here."""
+    try:
+        return [int(pid) for pid in Path(machine.cgroup, "system.slice", SERVICE, "cgroup.procs").read_text().split()]
+    except OSError:  # not running; the directory may go while it is read
+        return []
+
+
 def threads(machine, name):
     """Those of the service with that name, a pattern, as numbers out here."""
-    procs = Path(machine.cgroup, "system.slice", SERVICE, "cgroup.procs").read_text().split()
-    tasks = [task for pid in procs for task in Path(f"/proc/{pid}/task").iterdir()]
+    tasks = [task for pid in processes(machine) for task in Path(f"/proc/{pid}/task").iterdir()]
     return [int(task.name) for task in tasks if re.fullmatch(name, (task / "comm").read_text().strip())]
 
 
