@@ -12,7 +12,7 @@
 #include <sys/random.h>
 
 /* Small files that a worker keeps open. Where each connection has one there may be a thousand of them. */
-#define KEPT     512
+#define KEPT     1024
 #define KEPT_OWN 16
 
 static const struct objm_kept_limits kept_max = {.size = TRANSFER_GATHER_MAX, .memory = TRANSFER_GATHER_MAX};

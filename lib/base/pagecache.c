@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <linux/magic.h>
-#include <stdbool.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -15,15 +14,21 @@ static bool in_memory(int fd)
         return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 }
 
-ssize_t objm_pagecache_read(int fd, void *buf, size_t len, uint64_t at)
+ssize_t objm_pagecache_read_again(int fd, void *buf, size_t len, uint64_t at, bool *no_disk)
 {
         struct iovec iov = {.iov_base = buf, .iov_len = len};
-        ssize_t n = preadv2(fd, &iov, 1, (off_t)at, RWF_NOWAIT);
+        ssize_t n = *no_disk ? 0 : preadv2(fd, &iov, 1, (off_t)at, RWF_NOWAIT);
 
-        if (n < 0 && errno == EOPNOTSUPP) {
-                if (!in_memory(fd))
-                        return -EOPNOTSUPP;
+        if (n < 0 && errno == EOPNOTSUPP && !(*no_disk = in_memory(fd)))
+                return -EOPNOTSUPP;
+        if (*no_disk)
                 n = pread(fd, buf, len, (off_t)at);
-        }
         return n < 0 ? -errno : n;
+}
+
+ssize_t objm_pagecache_read(int fd, void *buf, size_t len, uint64_t at)
+{
+        bool no_disk = false;
+
+        return objm_pagecache_read_again(fd, buf, len, at, &no_disk);
 }

@@ -5,6 +5,7 @@
  * Reading files by what is in memory.
  */
 #include "base/attr.h"
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -14,5 +15,8 @@
  * that of tmpfs and ramfs, too, which have no disk and are read at once.
  */
 ssize_t objm_pagecache_read(int fd, void *buf, size_t len, uint64_t at) objm_must_check;
+
+/* The same for a file that is read again and again: *no_disk, false at first, remembers what its file system is. */
+ssize_t objm_pagecache_read_again(int fd, void *buf, size_t len, uint64_t at, bool *no_disk) objm_must_check;
 
 #endif

@@ -95,21 +95,34 @@ void objm_kept_surrender(struct objm_kept *k, int fd)
                 }
 }
 
+static unsigned set_at(const struct objm_kept *k, uint64_t hash)
+{
+        return (unsigned)(hash / OBJM_EPOCH_STRIPES & (k->n_sets - 1)) * OBJM_KEPT_WAYS;
+}
+
 static struct objm_kept_slot *set_of(const struct objm_kept *k, uint64_t hash)
 {
-        return &k->slots[(hash / OBJM_EPOCH_STRIPES % k->n_sets) * OBJM_KEPT_WAYS];
+        return &k->slots[set_at(k, hash)];
+}
+
+static void fill(struct objm_kept *k, struct objm_kept_slot *slot, const struct objm_kept_slot *with)
+{
+        *slot = *with;
+        k->hashes[slot - k->slots] = with->hash;
 }
 
 struct objm_kept_slot *objm_kept_look(struct objm_kept *k, uint64_t hash, const void *key, size_t len)
 {
-        struct objm_kept_slot *set;
+        unsigned first = set_at(k, hash);
 
         if (!k->n)
                 return NULL;
-        set = set_of(k, hash);
-        for (unsigned i = 0; i < OBJM_KEPT_WAYS; i++)
-                if (set[i].hash == hash && set[i].key && set[i].key_len == len && !memcmp(set[i].key, key, len))
-                        return &set[i];
+        for (unsigned i = first; i < first + OBJM_KEPT_WAYS; i++) {
+                struct objm_kept_slot *slot = &k->slots[i];
+
+                if (k->hashes[i] == hash && slot->key && slot->key_len == len && !memcmp(slot->key, key, len))
+                        return slot;
+        }
         return NULL;
 }
 
@@ -159,10 +172,22 @@ static bool make_place(struct objm_kept *k, struct objm_kept_slot *set, struct o
 
 static void note(struct objm_kept *k, uint64_t hash)
 {
+        const struct objm_kept_slot wished = {.hash = hash, .since = k->now, .fd = -1, .live = true};
         struct objm_kept_slot *set = set_of(k, hash), *slot = least(k, set);
 
         if (make_place(k, set, slot))
-                *slot = (struct objm_kept_slot){.hash = hash, .since = k->now, .fd = -1, .live = true};
+                fill(k, slot, &wished);
+}
+
+static bool allocate(struct objm_kept *k)
+{
+        size_t n = (size_t)k->n_sets * OBJM_KEPT_WAYS;
+
+        if (!k->slots)
+                k->slots = calloc(n, sizeof(*k->slots) + sizeof(*k->hashes));
+        if (k->slots)
+                k->hashes = (uint64_t *)(k->slots + n);
+        return k->slots;
 }
 
 bool objm_kept_want(struct objm_kept *k, uint64_t hash)
@@ -170,11 +195,7 @@ bool objm_kept_want(struct objm_kept *k, uint64_t hash)
         struct objm_kept_slot *wish;
         bool lately;
 
-        if (k->now < k->rest_until)
-                return false;
-        if (!k->slots)
-                k->slots = calloc(k->n_sets * OBJM_KEPT_WAYS, sizeof(*k->slots));
-        if (!k->slots)
+        if (k->now < k->rest_until || !allocate(k))
                 return false;
         wish = wish_of(k, hash);
         if (!wish) {
@@ -198,16 +219,18 @@ bool objm_kept_put(struct objm_kept *k, int take_fd, const struct timespec *ctim
 {
         struct objm_kept_slot *slot = k->wish.uri ? wish_of(k, k->wish.hash) : NULL;
         char *key = slot ? malloc(k->wish.len) : NULL;
+        struct objm_kept_slot kept;
 
         if (!key || !take_budget(k)) {
                 free(key);
                 return false;
         }
         memcpy(key, k->wish.uri, k->wish.len);
-        *slot = (struct objm_kept_slot){
+        kept = (struct objm_kept_slot){
                 .hash = k->wish.hash, .since = k->now, .key = key, .key_len = (uint32_t)k->wish.len, .fd = take_fd,
                 .epoch = k->wish.epoch, .ctime = *ctime, .info = *info, .live = true, .used = true,
         };
+        fill(k, slot, &kept);
         if (k->n++ == 0)
                 k->due = k->now + OBJM_KEPT_NS;
         return true;

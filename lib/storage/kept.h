@@ -29,7 +29,7 @@
 
 #define OBJM_KEPT_NS       UINT64_C(1000000000)
 #define OBJM_KEPT_FRESH_NS UINT64_C(10000000)
-#define OBJM_KEPT_WAYS     4
+#define OBJM_KEPT_WAYS     8
 
 /* What all threads together may keep. */
 struct objm_kept_budget {
@@ -54,6 +54,7 @@ struct objm_kept_slot {
         struct objm_object_info info;
         uint8_t *bytes;   /* owned, as many as the object has; NULL: not in memory */
         uint64_t read_at; /* ns, with bytes: when they were compared with the file */
+        bool no_disk;   /* for objm_pagecache_read_again() */
         bool live;      /* the slot is in use */
         bool used;      /* since somebody last wanted its place */
 };
@@ -61,6 +62,7 @@ struct objm_kept_slot {
 struct objm_kept {
         struct objm_kept_budget *budget;
         struct objm_kept_slot *slots; /* NULL until something is asked for */
+        uint64_t *hashes;             /* of each slot, side by side; behind them in memory */
         unsigned n_sets;              /* of OBJM_KEPT_WAYS slots; a power of two */
         struct objm_kept_limits max;
         unsigned n;                   /* descriptors kept */

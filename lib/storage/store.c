@@ -269,7 +269,7 @@ static void read_bytes(const struct objm_kept *k, struct objm_kept_slot *slot)
                 return;
         if (!slot->bytes)
                 slot->bytes = malloc(size ? size : 1);
-        if (!slot->bytes || objm_pagecache_read(slot->fd, slot->bytes, size, 0) == (ssize_t)size)
+        if (!slot->bytes || objm_pagecache_read_again(slot->fd, slot->bytes, size, 0, &slot->no_disk) == (ssize_t)size)
                 return;
         free(slot->bytes);
         slot->bytes = NULL;
