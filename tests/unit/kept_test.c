@@ -440,6 +440,52 @@ static void is_owed_to_each_request(void **state)
         assert_false(objm_store_find_kept(f->s, &kept, NULL, "/file", 5, &o));
 }
 
+#define HOT 256
+
+/* As the store does, asked for by hash alone. True: it was kept before. */
+static bool ask_by_hash(struct objm_kept *k, uint64_t hash)
+{
+        static const struct objm_object_info info;
+        static const struct timespec ctime;
+        int fd;
+
+        if (objm_kept_look(k, hash, &hash, sizeof(hash)))
+                return true;
+        k->wish.hash = hash;
+        k->wish.len = sizeof(hash);
+        k->wish.uri = objm_kept_want(k, hash) ? &hash : NULL;
+        fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        if (!objm_kept_put(k, fd, &ctime, &info))
+                close(fd);
+        return false;
+}
+
+/* None of them takes the place of another one. */
+static void has_room_for_a_quarter_of_its_places(void **state)
+{
+        struct objm_kept_budget own = {.left = HOT};
+        struct objm_kept k;
+        unsigned found = 0;
+
+        objm_kept_init(&k, 4 * HOT, limits, &own);
+        objm_kept_begin(&k, NOW);
+        for (int round = 0; round < 3; round++) {
+                uint64_t hash = 88172645463325252;
+
+                found = 0;
+                for (int i = 0; i < HOT; i++) {
+                        hash ^= hash << 13;
+                        hash ^= hash >> 7;
+                        hash ^= hash << 17;
+                        found += ask_by_hash(&k, hash);
+                }
+        }
+        assert_int_equal(found, HOT);
+        objm_kept_deinit(&k);
+        assert_int_equal(own.left, HOT);
+}
+
 int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -460,6 +506,7 @@ int main(void)
                 TEST(lists_are_asked_each_time),
                 TEST(is_of_one_store),
                 TEST(is_owed_to_each_request),
+                TEST(has_room_for_a_quarter_of_its_places),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
