@@ -94,7 +94,7 @@ struct metrics {
         _Atomic uint64_t lost;    /* values without memory for their histogram */
         _Atomic uint64_t turns;   /* times a worker found work */
         _Atomic uint64_t time[METRICS_N_STATES]; /* ns, of a worker */
-        uint64_t untimed, turn_ns;               /* see metrics_pass(); the owner's */
+        uint64_t untimed, alone, turn_ns;        /* see metrics_pass(); the owner's */
         _Atomic uint64_t state_since; /* ns; with state: what it is at. 0: no worker */
         _Atomic uint8_t state;        /* enum metrics_state */
         uint32_t in_state[METRICS_N_STATES]; /* of a sum alone: threads */
@@ -158,12 +158,20 @@ static inline void metrics_pass(struct metrics *m)
         m->untimed++;
 }
 
+/* One connection had something to do in such a turn; goes into the histogram with the next enter(). */
+static inline void metrics_pass_ready(struct metrics *m)
+{
+        m->alone++;
+}
+
 /* Of @ns since it began to poll, what it has worked. */
 static inline uint64_t metrics_worked(struct metrics *m, uint64_t ns)
 {
         uint64_t worked = m->untimed * m->turn_ns;
 
-        m->untimed = 0;
+        if (m->alone)
+                metrics_tally_many(m, &m->ready, 1, m->alone);
+        m->untimed = m->alone = 0;
         return worked < ns ? worked : ns;
 }
 

@@ -83,7 +83,15 @@ static inline uint8_t ring_entry_mode(const struct reply *reply)
         return mode == OBJM_MODE_COPY ? METRICS_INLINE : metrics_mode_of_get(mode);
 }
 
-/* What is counted: bodies of rings are inline, and there is nothing else to fall back to than the socket. */
+/* What is counted of an object that was handed out. */
+static inline struct metrics_record ring_entry_record_object(const struct reply *reply, enum metrics_mode mode,
+                                                             uint64_t bytes)
+{
+        return (struct metrics_record){.id = reply->id, .size = reply->info.size, .bytes = bytes, .mode = (uint8_t)mode,
+                                       .status = OBJM_STATUS_OK, .fallback = METRICS_N_FALLBACKS, .object = 1};
+}
+
+/* The same of any reply: bodies of rings are inline, and there is nothing else to fall back to than the socket. */
 static inline struct metrics_record ring_entry_record(const struct reply *reply)
 {
         return (struct metrics_record){

@@ -109,7 +109,7 @@ static enum ring_step put_body(struct ring_turn *t, const struct request *rq, st
         if (!all)
                 return start_job(t, rq);
         objm_ring_server_put(&r->end, &head);
-        note(r, ring_entry_record(reply));
+        note(r, ring_entry_record_object(reply, METRICS_INLINE, reply->body_len));
         return RING_STEP_REPLY;
 }
 
@@ -129,7 +129,7 @@ static enum ring_step put_fd(struct ring_turn *t, struct objm_ring_mark before, 
                 t->mark = before;
                 t->marked = c->worker->rings.n_pending;
         }
-        note(t->r, ring_entry_record(reply));
+        note(t->r, ring_entry_record_object(reply, METRICS_FD, 0));
         dialect_put(&dialect_v3, b, reply);
         objm_ring_server_put(&t->r->end, &head);
         return RING_STEP_REPLY;

@@ -133,7 +133,7 @@ static bool begin_spin(struct worker *w)
 
 static void end_spin(struct worker *w, enum found found)
 {
-        w->sampled = sampling_pick(&w->sampling);
+        w->sampled = found && sampling_pick(&w->sampling);
         w->timed = w->sampled || found != FOUND_BY_RING || objm_loop_has_mail(&w->loop);
         if (!w->timed) {
                 objm_spin_end_often(&w->spin, true);
@@ -197,7 +197,9 @@ static void turn(struct worker *w)
         w->reported = objm_kept_mark(&w->kept);
         objm_loop_dispatch(&w->loop);
         w->n_served += rings_serve(w);
-        if (w->n_served)
+        if (w->n_served == 1 && !w->timed)
+                metrics_pass_ready(w->metrics);
+        else if (w->n_served)
                 metrics_tally(w->metrics, &w->metrics->ready, w->n_served);
         if (w->n_served > 1)
                 w->hot = NULL;

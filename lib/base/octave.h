@@ -15,8 +15,8 @@ static inline unsigned objm_octave_bucket(uint64_t v, unsigned bits)
 
         if (v < 1u << bits)
                 return (unsigned)v;
-        octave = 63 - (unsigned)__builtin_clzll(v) - bits;
-        return ((octave + 1) << bits) + (unsigned)(v >> octave & ((1u << bits) - 1));
+        octave = (63 ^ (unsigned)__builtin_clzll(v)) - bits;
+        return (octave << bits) + (unsigned)(v >> octave); /* the leading bit counts as one octave */
 }
 
 /* The largest value of bucket @b. */

@@ -70,16 +70,19 @@ static void ring_turn(unsigned batch)
                 count_ring(0, 0);
         from = n_pending;
         for (unsigned i = 0; i < batch; i++)
-                pending[n_pending++] = ring_entry_record(&replies[i % SIZES]);
+                pending[n_pending++] = ring_entry_record_object(&replies[i % SIZES], METRICS_INLINE,
+                                                        replies[i % SIZES].body_len);
         for (unsigned i = from; i < n_pending; i++)
                 bytes += pending[i].bytes;
         objm_tally_add(&report.requests, batch);
         objm_tally_add(&report.bytes, bytes);
         atomic_store_explicit(&report.last_ns, now, memory_order_relaxed);
         sampling_add(&sampling, batch);
-        metrics_tally(m, &m->ready, 1);
-        if (!timed)
+        if (!timed) {
+                metrics_pass_ready(m);
                 return;
+        }
+        metrics_tally(m, &m->ready, 1);
         count_ring(now, objm_clock_ns());
         metrics_enter(m, METRICS_POLLING, now + 1000);
 }

@@ -67,7 +67,10 @@ static void time_of_turns_without_a_time(void **state)
         metrics_enter(m, METRICS_POLLING, 1300);
         for (int i = 0; i < 5; i++)
                 metrics_pass(m);
+        metrics_pass_ready(m);
+        metrics_pass_ready(m);
         metrics_enter(m, METRICS_WORKING, 5300);
+        assert_int_equal(objm_tally_get(&atomic_load(&m->ready)->bucket[1]), 2);
         assert_times(300 + 5 * 300, 4000 - 5 * 300, 0);
         metrics_enter(m, METRICS_POLLING, 5700);
         metrics_enter(m, METRICS_SLEEPING, 6700); /* none */
