@@ -355,34 +355,56 @@ static int evicted_file(size_t size)
         return -1;
 }
 
-static void check_cold_file(bool splice, int fd)
+/* A disk may be done with what the first look made it read before that look is over. */
+#define COLD_TRIES 20
+
+/* False: it was sent at once. */
+static bool send_cold(bool splice, int fd)
 {
         struct pair p = new_pair(4 << 20);
         struct objm_body b = new_body(splice, fd, 40, 0, FILE_MAX);
         size_t n = 0;
         int r;
 
-        if (fd < 0) {
-                print_message("SKIPPED: what is here does not leave the page cache\n");
-                close_pair(p);
-                return;
-        }
         b.nowait = true;
-        assert_int_equal(objm_body_send(&b, p.ours, QUANTUM, buf, sizeof(buf)), OBJM_BODY_COLD);
-        assert_int_equal(take(p.theirs, 0, sizeof(got)), 0);
-        while ((r = objm_body_send(&b, p.ours, QUANTUM, buf, sizeof(buf))) != 0) {
-                b.nowait = r != OBJM_BODY_COLD;
-                assert_true(r == OBJM_BODY_COLD || r == OBJM_BODY_MORE || r == -EAGAIN);
-                n = take_all(p.theirs, n);
+        r = objm_body_send(&b, p.ours, QUANTUM, buf, sizeof(buf));
+        if (r == OBJM_BODY_COLD) {
+                assert_int_equal(take(p.theirs, 0, sizeof(got)), 0);
+                while ((r = objm_body_send(&b, p.ours, QUANTUM, buf, sizeof(buf))) != 0) {
+                        b.nowait = r != OBJM_BODY_COLD;
+                        assert_true(r == OBJM_BODY_COLD || r == OBJM_BODY_MORE || r == -EAGAIN);
+                        n = take_all(p.theirs, n);
+                }
+                assert_arrived(take_all(p.theirs, n), 40, 0, FILE_MAX);
+                r = OBJM_BODY_COLD;
         }
-        assert_arrived(take_all(p.theirs, n), 40, 0, FILE_MAX);
         objm_body_deinit(&b);
         close_pair(p);
+        return r == OBJM_BODY_COLD;
+}
+
+static void check_cold_as(bool splice, uid_t uid)
+{
+        bool cold = false;
+
+        for (int i = 0; i < COLD_TRIES && !cold; i++) {
+                uid_t was = geteuid();
+                int fd = evicted_file(FILE_MAX);
+
+                if (fd < 0) {
+                        print_message("SKIPPED: what is here does not leave the page cache\n");
+                        return;
+                }
+                assert_int_equal(seteuid(uid), 0);
+                cold = send_cold(splice, fd);
+                assert_int_equal(seteuid(was), 0);
+        }
+        assert_true(cold);
 }
 
 static void check_cold(bool splice)
 {
-        check_cold_file(splice, evicted_file(FILE_MAX));
+        check_cold_as(splice, geteuid());
 }
 
 static void what_is_not_cached_is_not_waited_for(void **state)
@@ -397,14 +419,8 @@ static void nor_what_is_another_users(void **state)
                 print_message("SKIPPED: needs root, to be somebody else\n");
                 return;
         }
-        for (int splice = 0; splice < 2; splice++) {
-                int fd = evicted_file(FILE_MAX);
-
-                if (fd >= 0)
-                        assert_int_equal(seteuid(65534), 0);
-                check_cold_file(splice, fd);
-                assert_int_equal(seteuid(0), 0);
-        }
+        for (int splice = 0; splice < 2; splice++)
+                check_cold_as(splice, 65534);
 }
 
 /* The kernel counts a page as cached from when it begins to be read. */
