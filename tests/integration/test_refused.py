@@ -12,6 +12,7 @@ import omring
 import openmetrics
 import pytest
 from daemon import wait_until
+from test_regressions import NO_INDEX, hung_lookup, threads_named
 
 BURST, PERIOD_S = 10, 10  # of lines of a kind
 
@@ -99,6 +100,32 @@ def test_out_of_descriptors(served):
     assert openmetrics.numbers(served)["objmapper_requests_total"]["unix", "fd", "unavailable"]["value"] == 20
     found = lines(served, "request refused: out of descriptors")
     assert 0 < len(found) <= BURST + 2
+
+
+def waiting(daemon):
+    """Requests, for the pool."""
+    jobs = openmetrics.numbers(daemon)["objmapper_pool_queue_jobs"]
+    return jobs["request",]["value"] + jobs["cold",]["value"]
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_a_full_queue(start, tree, version):
+    """While the pool's only thread hangs and one request waits for it, others are refused, each of them counted."""
+    daemon = start({"/": tree.path}, "--copy-pool-size", "1", "--concurrency-model", "thread-pool",
+                   config=NO_INDEX + "concurrency = { max_queue_depth = 1; };\n")
+    (pool,) = threads_named(daemon, "objm-pool")
+    before = refused(daemon)
+    with contextlib.ExitStack() as stack:
+        hangs, waits, *others = [stack.enter_context(daemon.connect(version)) for _ in range(7)]
+        with hung_lookup(daemon, pool, hangs, "/hangs"):
+            waits.ask("/waits")
+            wait_until(lambda: waiting(daemon) == 1)
+            assert [c.get("/other").status for c in others] == [p.UNAVAILABLE] * 5
+            assert since(daemon, before) == {"resources": 5}
+        assert [c.reply().status for c in (hangs, waits)] == [p.NOT_FOUND] * 2
+        assert others[0].get("/a.txt").content() == b"hello\n"
+    assert since(daemon, before) == {"resources": 5}
+    assert len(lines(daemon, "request refused: no thread or memory for it")) == 5
 
 
 TIMES = 'timeouts = { request = "300ms"; idle = "60s"; };\n'
