@@ -96,8 +96,9 @@ class Ring(V3):
         return int.from_bytes(memory[at : at + 4], "little")
 
     def store(self, at, value):
-        """Four bytes at once: slice assignment of this length is a memcpy() that compiles to one store."""
-        struct.pack_into("=I", self.requests, at, value & M32)
+        """Four bytes at once, as slice assignment copies them; struct.pack_into() stores a zero first, which a server that
+        polls may see."""
+        self.requests[at : at + 4] = (value & M32).to_bytes(4, "little")
 
     # ---- requests ----
 
