@@ -100,23 +100,22 @@ enum found {
         FOUND_BY_SOCKET,
 };
 
+/* A ring that always has something keeps nobody from looking at the sockets. */
 static enum found look(struct worker *w, ssize_t *ret_received)
 {
         bool found;
 
         *ret_received = -EAGAIN;
         w->n_looks++;
-        if (w->rings.n_awake) {
-                if (rings_look(&w->rings))
-                        return FOUND_BY_RING;
-                if (w->n_looks % LOOKS_PER_SOCKET)
-                        return FOUND_NOTHING;
-        }
+        if (w->rings.n_awake && w->n_looks % LOOKS_PER_SOCKET)
+                return rings_look(&w->rings) ? FOUND_BY_RING : FOUND_NOTHING;
         if (w->hot && w->n_looks / (w->rings.n_awake ? LOOKS_PER_SOCKET : 1) % LOOKS_PER_EPOLL)
                 found = connection_poll(w->hot, ret_received);
         else
                 found = objm_loop_wait(&w->loop, 0) > 0;
-        return found ? FOUND_BY_SOCKET : FOUND_NOTHING;
+        if (found)
+                return FOUND_BY_SOCKET;
+        return rings_look(&w->rings) ? FOUND_BY_RING : FOUND_NOTHING;
 }
 
 /* A turn at whose beginning nobody looked at the time is not worth a look at its end. */

@@ -2,6 +2,7 @@
 """Clients that misuse the ring in every way: the daemon lives, keeps nothing, and serves the others meanwhile."""
 import os
 import pathlib
+import select
 import subprocess
 import time
 
@@ -130,3 +131,35 @@ def test_rings_that_are_full_of_nothing_cost_nothing(start, tree):
     finally:
         for c in rings:
             c.close()
+
+
+def refill(c):
+    """All replies are taken and the ring, each of whose places has a request, is full again."""
+    c.store(omring.TAIL, c.word(c.replies, omring.HEAD))
+    c.store(omring.HEAD, c.word(c.replies, omring.TAIL) + c.entries)
+    if c.word(c.replies, omring.ASLEEP):
+        c.ring()
+
+
+def test_a_ring_that_is_always_full_leaves_the_sockets_alone(start, tree):
+    """Time is counted in requests that the ring's are served meanwhile: some thousand between two looks at sockets. This
+    thread is the one that fills the ring, so it does not matter when it runs."""
+    daemon = start({"/": tree.path}, config="ring = { entries = 4096; };\n" + ONE_WORKER)
+    waits = []
+    with Ring(daemon.socket, 4096) as c, daemon.connect(3) as s:
+        readable = select.poll()
+        readable.register(s.sock, select.POLLIN)
+        for _ in range(c.entries):
+            c.put(p.PING)
+        served = begun = 0
+        while len(waits) < 4:
+            refill(c)
+            served = served + (c.word(c.replies, omring.TAIL) - served & omring.M32)
+            if not begun and served > (len(waits) + 1) * 500000:
+                s.ask(op=p.PING)
+                begun = served
+            if begun and readable.poll(0):
+                assert s.head().status == p.OK
+                waits.append(served - begun)
+                begun = 0
+    assert max(waits) < 100000, waits
