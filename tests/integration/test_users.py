@@ -492,11 +492,11 @@ def test_a_promised_descriptor_comes_when_the_kernel_takes_it(limited, workdir, 
             m.setenv(key, value)
         daemon = limited("")
     with contextlib.closing(fault.words), daemon.connect(1) as c:
-        for nth, expected in ((2, p.OK), (1, p.UNAVAILABLE)):
-            fault.arm(nth, 5)
+        for failing, expected in ((5, p.OK), (1, p.UNAVAILABLE)):  # the second time the kernel is asked before
+            fault.arm(1, failing)
             r = c.get("/a.txt")
             r.close()
-            assert (r.status, fault.fired) == (expected, 5)
+            assert (r.status, fault.fired) == (expected, failing)
         fault.disarm()
         assert status(c) == p.OK
 
