@@ -93,6 +93,33 @@ static inline void respond_object(int sock, const struct request *r)
         send_fds(sock, buf, encode_response(buf, &response), &fd, 1);
 }
 
+/* ---- scripts ---- */
+
+static inline void only_descriptors(struct server *s)
+{
+        int sock = accept_v3(s, 256, INSTANCE);
+        struct request r;
+
+        while (read_request(sock, &r)) {
+                CHECK(r.v3.mode == OBJM_MODE_FD);
+                respond_object(sock, &r);
+        }
+        close(sock);
+}
+
+/* Sixteen times nothing but a head. */
+static inline void only_heads(struct server *s)
+{
+        for (int i = 0; i < 16; i++) {
+                int sock = accept_bodies(s);
+                struct request r;
+
+                CHECK(read_request(sock, &r));
+                respond_body(sock, &r, OBJM_MODE_COPY, 0);
+                close(sock);
+        }
+}
+
 #define read_options(...) (&(struct objmapper_read_options){.size = sizeof(struct objmapper_read_options), __VA_ARGS__})
 
 #endif

@@ -206,18 +206,6 @@ static void test_unchanged_object_is_not_read(void **state)
 
 /* ---- capabilities ---- */
 
-static void only_descriptors(struct server *s)
-{
-        int sock = accept_v3(s, 256, INSTANCE);
-        struct request r;
-
-        while (read_request(sock, &r)) {
-                CHECK(r.v3.mode == OBJM_MODE_FD);
-                respond_object(sock, &r);
-        }
-        close(sock);
-}
-
 static void test_server_that_only_passes_descriptors(void **state)
 {
         struct objmapper *om;
@@ -377,20 +365,14 @@ static void test_reading_goes_on_after_a_break(void **state)
         struct objmapper *om;
         struct server s;
 
-        server_prepare(&s, breaks);
-        atomic_store(&s.step, 5);
-        server_listen(&s);
-        assert_int_equal(pthread_create(&s.thread, NULL, server_main, &s), 0);
+        server_start_at(&s, breaks, 5);
         om = connect_to(&s);
         assert_int_equal(objmapper_read_cb(om, "/o", on_piece, &g, read_options(.mode = OBJMAPPER_MODE_COPY), NULL), 0);
         assert_int_equal(g.n, SIZE);
         objmapper_free(om);
         server_join(&s);
 
-        server_prepare(&s, breaks);
-        atomic_store(&s.step, 5);
-        server_listen(&s);
-        assert_int_equal(pthread_create(&s.thread, NULL, server_main, &s), 0);
+        server_start_at(&s, breaks, 5);
         om = connect_to(&s);
         assert_int_equal(objmapper_read(om, "/o", buf, SIZE, read_options(.mode = OBJMAPPER_MODE_COPY), NULL), SIZE);
         assert_memory_equal(buf, content, SIZE);
@@ -463,19 +445,6 @@ static void test_changed_object_is_stale(void **state)
                 assert_int_equal(objmapper_ping(om), 0);
                 objmapper_free(om);
                 server_join(&s);
-        }
-}
-
-/* Sixteen times nothing but a head. */
-static void only_heads(struct server *s)
-{
-        for (int i = 0; i < 16; i++) {
-                int sock = accept_bodies(s);
-                struct request r;
-
-                CHECK(read_request(sock, &r));
-                respond_body(sock, &r, OBJM_MODE_COPY, 0);
-                close(sock);
         }
 }
 
@@ -653,10 +622,7 @@ static void test_nonsense_is_a_protocol_error(void **state)
                 struct objmapper *om;
                 struct server s;
 
-                server_prepare(&s, nonsense);
-                atomic_store(&s.step, step);
-                server_listen(&s);
-                assert_int_equal(pthread_create(&s.thread, NULL, server_main, &s), 0);
+                server_start_at(&s, nonsense, step);
                 om = connect_to(&s);
                 assert_int_equal(objmapper_read_cb(om, "/o", on_piece, &g, read_options(.mode = mode), NULL),
                                  -EPROTO);

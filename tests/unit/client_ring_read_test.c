@@ -252,19 +252,15 @@ static void test_every_size_buffer_range_and_mode(void **state)
 static void test_by_an_event_loop(void **state)
 {
         static struct lent lent[LENT_EACH];
-        struct objmapper_completion c[5];
         struct objmapper *om;
         struct server s;
-        int n;
 
         server_start(&s, well);
         om = connect_to(&s, .depth = DEPTH, .flags = OBJMAPPER_RING);
         lent_submit_each(om, lent);
         while (objmapper_in_flight(om)) {
                 assert_int_equal(objmapper_flush(om), 0);
-                while ((n = objmapper_reap(om, c, 5)) > 0)
-                        lent_note(lent, LENT_EACH, c, n);
-                assert_int_equal(n, 0);
+                lent_reap(om, lent, LENT_EACH);
                 if (objmapper_in_flight(om)) {
                         struct pollfd pfd = {objmapper_fd(om), objmapper_events(om), 0};
 
@@ -448,20 +444,12 @@ static void test_nonsense_is_a_protocol_error(void **state)
                 struct lent lent[3];
                 struct server s;
 
-                server_prepare(&s, nonsense);
-                atomic_store(&s.step, what);
-                server_listen(&s);
-                assert_int_equal(pthread_create(&s.thread, NULL, server_main, &s), 0);
+                server_start_at(&s, nonsense, what);
                 om = connect_to(&s, .flags = OBJMAPPER_RING);
                 for (size_t i = 0; i < 3; i++)
                         assert_int_equal(lent_read(om, lent, i, 1024, 1000), 0);
                 lent_await(om, lent, 3);
-                lent_end(lent + 1, 1, 0);
-                lent_check(&lent[2], -EPROTO);
-                lent_check(&lent[0], -EPROTO);
-                assert_true(lent_untouched(lent[0].mem, 1000 + 2 * GUARD));
-                free(lent[0].mem);
-                free(lent[2].mem);
+                lent_end_nonsense(lent);
                 objmapper_free(om);
                 server_join(&s);
         }

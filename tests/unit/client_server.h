@@ -72,11 +72,18 @@ static inline void server_prepare(struct server *s, void (*script)(struct server
         snprintf(s->path, sizeof(s->path), "%s/sock", s->dir);
 }
 
-static inline void server_start(struct server *s, void (*script)(struct server *))
+/* The script finds @step where it begins. */
+static inline void server_start_at(struct server *s, void (*script)(struct server *), int step)
 {
         server_prepare(s, script);
+        atomic_store(&s->step, step);
         server_listen(s);
         CHECK(pthread_create(&s->thread, NULL, server_main, s) == 0);
+}
+
+static inline void server_start(struct server *s, void (*script)(struct server *))
+{
+        server_start_at(s, script, 0);
 }
 
 static inline void server_join(struct server *s)

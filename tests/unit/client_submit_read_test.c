@@ -56,10 +56,8 @@ static void test_every_size_buffer_range_and_mode(void **state)
 static void test_by_an_event_loop(void **state)
 {
         static struct lent lent[LENT_EACH];
-        struct objmapper_completion c[5];
         struct objmapper *om;
         struct server s;
-        int n;
 
         server_start(&s, well);
         om = connect_to(&s, .depth = DEPTH);
@@ -69,9 +67,7 @@ static void test_by_an_event_loop(void **state)
 
                 assert_int_equal(poll(&pfd, 1, 20000), 1);
                 assert_int_equal(objmapper_flush(om), 0);
-                while ((n = objmapper_reap(om, c, 5)) > 0)
-                        lent_note(lent, LENT_EACH, c, n);
-                assert_int_equal(n, 0);
+                lent_reap(om, lent, LENT_EACH);
         }
         lent_end(lent, LENT_EACH, 0);
         objmapper_free(om);
@@ -188,18 +184,6 @@ static void test_wrong_arguments(void **state)
         close(c[0].object.fd);
         objmapper_free(om);
         server_join(&s);
-}
-
-static void only_descriptors(struct server *s)
-{
-        int sock = accept_v3(s, 256, INSTANCE);
-        struct request r;
-
-        while (read_request(sock, &r)) {
-                CHECK(r.v3.mode == OBJM_MODE_FD);
-                respond_object(sock, &r);
-        }
-        close(sock);
 }
 
 static void test_server_that_only_passes_descriptors(void **state)
@@ -383,18 +367,6 @@ static void test_nothing_is_left_of_the_first_attempt(void **state)
         server_join(&s);
 }
 
-static void only_heads(struct server *s)
-{
-        for (int i = 0; i < 16; i++) {
-                int sock = accept_bodies(s);
-                struct request r;
-
-                CHECK(read_request(sock, &r));
-                respond_body(sock, &r, OBJM_MODE_COPY, 0);
-                close(sock);
-        }
-}
-
 static void one_break(struct server *s)
 {
         int sock = accept_bodies(s);
@@ -542,10 +514,7 @@ static void test_truncated_object_is_asked_for_again(void **state)
                 struct lent lent[1];
                 struct server s;
 
-                server_prepare(&s, truncated);
-                atomic_store(&s.step, times);
-                server_listen(&s);
-                assert_int_equal(pthread_create(&s.thread, NULL, server_main, &s), 0);
+                server_start_at(&s, truncated, times);
                 om = connect_to(&s);
                 assert_int_equal(lent_read(om, lent, 0, 20000, 20000), 0);
                 lent_await(om, lent, 1);
@@ -588,10 +557,7 @@ static void test_descriptor_beside_a_body(void **state)
                 struct lent lent[2];
                 struct server s;
 
-                server_prepare(&s, beside_a_body);
-                atomic_store(&s.step, apart);
-                server_listen(&s);
-                assert_int_equal(pthread_create(&s.thread, NULL, server_main, &s), 0);
+                server_start_at(&s, beside_a_body, apart);
                 om = connect_to(&s);
                 for (size_t i = 0; i < 2; i++)
                         assert_int_equal(lent_read(om, lent, i, 2000, 3000), 0);
@@ -641,21 +607,13 @@ static void test_nonsense_is_a_protocol_error(void **state)
                 struct lent lent[3];
                 struct server s;
 
-                server_prepare(&s, nonsense);
-                atomic_store(&s.step, what);
-                server_listen(&s);
-                assert_int_equal(pthread_create(&s.thread, NULL, server_main, &s), 0);
+                server_start_at(&s, nonsense, what);
                 om = connect_to(&s);
                 for (size_t i = 0; i < 3; i++)
                         assert_int_equal(lent_read(om, lent, i, 1024, 2000,
                                                    .mode = i == 1 ? OBJMAPPER_MODE_COPY : mode), 0);
                 lent_await(om, lent, 3);
-                lent_end(lent + 1, 1, 0);
-                lent_check(&lent[2], -EPROTO);
-                lent_check(&lent[0], -EPROTO);
-                assert_true(lent_untouched(lent[0].mem, 2000 + 2 * GUARD));
-                free(lent[0].mem);
-                free(lent[2].mem);
+                lent_end_nonsense(lent);
                 objmapper_free(om);
                 server_join(&s);
         }
