@@ -107,9 +107,13 @@ void ring_job_put_done(struct ring *r)
         while (!objm_list_empty(&r->done)) {
                 struct ring_job *j = objm_list_first(&r->done, struct ring_job, link);
 
-                if (objm_ring_server_room(&r->end, 1) <= 0 || !put(j))
+                if (objm_ring_server_room(&r->end, 1) <= 0)
                         return;
-                objm_list_unlink(&j->link);
+                objm_list_unlink(&j->link); /* the end of the ring, which may come of it, frees what is in the list */
+                if (!put(j)) {
+                        objm_list_add_tail(r->done.next, &j->link); /* first again */
+                        return;
+                }
                 r->jobs--;
                 job_free(j);
         }

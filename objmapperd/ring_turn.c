@@ -149,6 +149,8 @@ unsigned ring_serve(struct ring *r)
 
         t.ctx.found = &t.found;
         ring_job_put_done(r);
+        if (c->dead)
+                return 0;
         from = objm_ring_server_mark(&r->end).request;
         n = workable(r);
         if (n < 0 && n != -EAGAIN) {

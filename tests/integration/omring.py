@@ -59,9 +59,10 @@ class Ring(V3):
     """A connection with a ring. The memories are .requests and .replies, the descriptors .requests_fd, .replies_fd and
     .doorbell. put() and publish() ask, take() answers."""
 
+    doorbell = -1
+
     def __init__(self, path, entries=0, arena=0, hello=WANTS_RING, **kw):
         super().__init__(path, hello=hello, **kw)
-        self.doorbell = -1
         try:
             self.attach(entries, arena)
         except BaseException:
@@ -168,8 +169,11 @@ class Ring(V3):
         self.store(ASLEEP, AWAKE)
 
     def drain_socket(self):
-        """Doorbells are forgotten; replies that bring descriptors are kept in .brought by id."""
         self.fill()
+        self.sort()
+
+    def sort(self):
+        """What has come: doorbells are forgotten; replies that bring descriptors are kept in .brought by id."""
         while (found := p.response_decode(self.buf, self.at)) is not None:
             r = found[0]
             if r.op != p.RING_DOORBELL:
@@ -199,6 +203,7 @@ class Ring(V3):
 
     def fetch(self, rid):
         """The descriptor of a reply that said it comes, the caller's."""
+        self.sort()
         while rid not in self.brought:
             self.drain_socket()
         return self.brought.pop(rid)
