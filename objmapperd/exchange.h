@@ -42,7 +42,7 @@ void exchange_count_now(struct connection *c, const struct metrics_record *r, ui
  * For rings. send_fds() sends a message of @len >= @n bytes with @n descriptors, which stay the caller's, or queues it;
  * negative errno: the connection is over. send_fd() sends a reply with the descriptor that it takes; false: there are
  * too many in flight, or the connection has been closed. doorbell() wakes a client that polls its socket: what waits
- * there unread does that too.
+ * there unread does that too, and so will what waits behind a body.
  */
 int exchange_send_fds(struct connection *c, const uint8_t *msg, size_t len, const int *fds, size_t n) objm_must_check;
 bool exchange_send_fd(struct connection *c, struct reply *r) objm_must_check;

@@ -167,8 +167,9 @@ void exchange_doorbell(struct connection *c)
         size_t len = objm_v3_response_encode(msg, sizeof(msg), &rs);
         ssize_t n = 0;
 
-        if (!c->lent &&
-            (exchange_unsent(c) || (n = send(c->source.fd, msg, len, MSG_DONTWAIT | MSG_NOSIGNAL)) < 0))
+        if (c->lent ? !objm_outq_empty(&c->out) : exchange_unsent(c))
+                return;
+        if (!c->lent && (n = send(c->source.fd, msg, len, MSG_DONTWAIT | MSG_NOSIGNAL)) < 0)
                 return;
         if ((size_t)n < len && objm_outq_push(&c->out, msg + n, len - (size_t)n, -1) < 0)
                 connection_close(c);

@@ -8,9 +8,18 @@
 #include "objmapperd/ring_entry.h"
 #include "transport/body.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+/*
+ * Descriptors of jobs that may wait for the socket. As many again are left for the requests of the socket that are with
+ * the pool, and for a ring to be.
+ */
+#define QUEUED_FDS_MAX (OBJM_OUTQ_FDS_MAX / 2)
+
+static_assert(QUEUED_FDS_MAX + CONNECTION_JOBS_MAX + OBJM_RING_FDS <= OBJM_OUTQ_FDS_MAX, "the queue has room for all");
 
 struct ring_job {
         struct objm_job job;
@@ -77,6 +86,11 @@ static void count(const struct ring_job *j)
                       j->received_ns ? objm_clock_ns() : 0);
 }
 
+static bool waits_for_socket(const struct ring_job *j)
+{
+        return j->reply.fd >= 0 && !j->reply.body && j->c->out.fds >= QUEUED_FDS_MAX;
+}
+
 /* False: the client has to make room first. */
 static bool put(struct ring_job *j)
 {
@@ -102,21 +116,24 @@ static bool put(struct ring_job *j)
         return true;
 }
 
-void ring_job_put_done(struct ring *r)
+bool ring_job_put_done(struct ring *r)
 {
         while (!objm_list_empty(&r->done)) {
                 struct ring_job *j = objm_list_first(&r->done, struct ring_job, link);
 
+                if (waits_for_socket(j))
+                        return false;
                 if (objm_ring_server_room(&r->end, 1) <= 0)
-                        return;
+                        return true;
                 objm_list_unlink(&j->link); /* the end of the ring, which may come of it, frees what is in the list */
                 if (!put(j)) {
                         objm_list_add_tail(r->done.next, &j->link); /* first again */
-                        return;
+                        return true;
                 }
                 r->jobs--;
                 job_free(j);
         }
+        return true;
 }
 
 void ring_job_drop_done(struct ring *r)

@@ -57,7 +57,8 @@ static int workable(struct ring *r)
         return permitted(r, n < RING_TURN ? n : RING_TURN);
 }
 
-static void end_turn(struct ring_turn *t, enum ring_step step, unsigned n)
+/* @n requests were taken, or @put: replies of jobs were put, whose descriptors may wait for the socket now. */
+static void end_turn(struct ring_turn *t, enum ring_step step, unsigned n, bool put)
 {
         struct ring *r = t->r;
         struct connection *c = r->c;
@@ -71,7 +72,7 @@ static void end_turn(struct ring_turn *t, enum ring_step step, unsigned n)
         r->socket_full = step == RING_STEP_FULL;
         if (step == RING_STEP_WAIT || step == RING_STEP_FULL)
                 rings_wait(c->worker, r);
-        connection_settle(c, n > 0);
+        connection_settle(c, n > 0 || put);
 }
 
 /* The memory that their look-ups need is fetched all at once. */
@@ -141,14 +142,17 @@ unsigned ring_serve(struct ring *r)
         struct connection *c = r->c;
         struct ring_turn t = {.r = r, .ctx = {.server = c->worker->server, .snapshot = c->worker->snapshot,
                                               .peer = &c->peer, .nowait = true, .kept = &c->worker->kept}};
-        enum ring_step step = RING_STEP_WAIT;
+        enum ring_step step;
+        uint16_t jobs = r->jobs;
         unsigned done = 0;
         uint32_t from;
         size_t pending;
+        bool put;
         int n;
 
         t.ctx.found = &t.found;
-        ring_job_put_done(r);
+        step = ring_job_put_done(r) ? RING_STEP_WAIT : RING_STEP_FULL;
+        put = r->jobs != jobs;
         if (c->dead)
                 return 0;
         from = objm_ring_server_mark(&r->end).request;
@@ -170,7 +174,7 @@ unsigned ring_serve(struct ring *r)
                 return done;
         report(c, pending);
         sampling_add(&c->worker->sampling, done);
-        if (done || step != RING_STEP_REPLY)
-                end_turn(&t, step, done);
+        if (done || put || step != RING_STEP_REPLY)
+                end_turn(&t, step, done, put);
         return done;
 }
