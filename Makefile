@@ -126,7 +126,7 @@ $(B)/bench/%: $(O)/tests/bench/%.o $(B)/libtest.a
 # The daemon, but for what the file says.
 $(B)/bench/objmapperd_uncounted: $(O)/tests/bench/objmapperd_uncounted.o $(DAEMON_OBJS) $(LIB_OBJS)
 	@mkdir -p $(@D)
-	$(CC) -pie $(ALL_LDFLAGS) $(foreach f,count tally_many,-Wl,--wrap=metrics_$(f)) -o $@ $^ $(LIBS_DAEMON) \
+	$(CC) -pie $(ALL_LDFLAGS) $(foreach f,count count_ok tally_many,-Wl,--wrap=metrics_$(f)) -o $@ $^ $(LIBS_DAEMON) \
 		$(LIBS_MALLOC)
 
 # With clang a libFuzzer program; with gcc (any other mode) a program that replays the files it is given.

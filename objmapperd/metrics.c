@@ -337,6 +337,15 @@ uint64_t metrics_count(struct metrics *m, enum metrics_transport transport, cons
         return all;
 }
 
+void metrics_count_ok(struct metrics *m, enum metrics_transport transport, enum metrics_mode mode, uint64_t n,
+                      uint64_t bytes)
+{
+        const struct metrics_record kind = {.mode = (uint8_t)mode, .status = OBJM_STATUS_OK,
+                                            .fallback = METRICS_N_FALLBACKS};
+
+        count_run(m, transport, &kind, n, bytes, NULL);
+}
+
 void metrics_tally_many(struct metrics *m, _Atomic(struct objm_tally *) *which, uint64_t value, uint64_t n)
 {
         struct objm_tally *t = tally_of(which);

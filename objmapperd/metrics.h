@@ -94,7 +94,7 @@ struct metrics {
         _Atomic uint64_t lost;    /* values without memory for their histogram */
         _Atomic uint64_t turns;   /* times a worker found work */
         _Atomic uint64_t time[METRICS_N_STATES]; /* ns, of a worker */
-        uint64_t untimed, alone, turn_ns;        /* see metrics_pass(); the owner's */
+        uint64_t alone, crowded, turn_ns;        /* see metrics_pass(); the owner's */
         _Atomic uint64_t state_since; /* ns; with state: what it is at. 0: no worker */
         _Atomic uint8_t state;        /* enum metrics_state */
         uint32_t in_state[METRICS_N_STATES]; /* of a sum alone: threads */
@@ -144,34 +144,46 @@ uint64_t metrics_count(struct metrics *m, enum metrics_transport transport, cons
 /* @n times, into one of the histograms above that are allocated when first used. */
 void metrics_tally_many(struct metrics *m, _Atomic(struct objm_tally *) *which, uint64_t value, uint64_t n);
 
+/* @n requests of one mode that came to OK, with @bytes of objects altogether; nobody knows how long they took. */
+void metrics_count_ok(struct metrics *m, enum metrics_transport transport, enum metrics_mode mode, uint64_t n,
+                      uint64_t bytes);
+
 static inline void metrics_tally(struct metrics *m, _Atomic(struct objm_tally *) *which, uint64_t value)
 {
         metrics_tally_many(m, which, value, 1);
 }
 
-/*
- * A turn while POLLING for which nobody looked at the time. In what passes until the next enter() it is taken to have
- * worked for as long as the last turn that was timed.
- */
-static inline void metrics_pass(struct metrics *m)
+/* A turn in which @n_ready connections had something to do. */
+static inline void metrics_turn(struct metrics *m, unsigned n_ready)
 {
-        m->untimed++;
+        objm_tally_add(&m->turns, 1);
+        if (n_ready)
+                metrics_tally(m, &m->ready, n_ready);
 }
 
-/* One connection had something to do in such a turn; goes into the histogram with the next enter(). */
-static inline void metrics_pass_ready(struct metrics *m)
+/*
+ * The same while POLLING, and nobody has looked at the time. In what passes until the next enter() the turn is taken to
+ * have worked for as long as the last one that was timed; with one connection it is counted only then.
+ */
+static inline void metrics_pass(struct metrics *m, unsigned n_ready)
 {
-        m->alone++;
+        if (objm_likely(n_ready == 1)) {
+                m->alone++;
+        } else {
+                m->crowded++;
+                metrics_turn(m, n_ready);
+        }
 }
 
 /* Of @ns since it began to poll, what it has worked. */
 static inline uint64_t metrics_worked(struct metrics *m, uint64_t ns)
 {
-        uint64_t worked = m->untimed * m->turn_ns;
+        uint64_t worked = (m->alone + m->crowded) * m->turn_ns;
 
         if (m->alone)
                 metrics_tally_many(m, &m->ready, 1, m->alone);
-        m->untimed = m->alone = 0;
+        objm_tally_add(&m->turns, m->alone);
+        m->alone = m->crowded = 0;
         return worked < ns ? worked : ns;
 }
 
@@ -183,7 +195,7 @@ static inline void metrics_enter(struct metrics *m, enum metrics_state state, ui
 
         if (was == METRICS_WORKING)
                 m->turn_ns = ns;
-        else if (m->untimed)
+        else if (m->alone | m->crowded)
                 worked = metrics_worked(m, ns);
         if (worked)
                 objm_tally_add(&m->time[METRICS_WORKING], worked);
@@ -197,6 +209,17 @@ static inline void metrics_leave(struct metrics *m, uint64_t now)
 {
         metrics_enter(m, METRICS_WORKING, now);
         atomic_store_explicit(&m->state_since, 0, memory_order_relaxed);
+}
+
+/* An object of @size bytes, by a request that count_ok() counts. */
+static inline void metrics_hand_out(struct metrics *m, uint64_t size)
+{
+        struct objm_tally *t = atomic_load_explicit(&m->object_size, memory_order_relaxed);
+
+        if (objm_likely(t))
+                objm_tally_record(t, size, 1);
+        else
+                metrics_tally(m, &m->object_size, size);
 }
 
 static inline void metrics_fall_back(struct metrics *m, enum metrics_fallback why)

@@ -38,7 +38,7 @@ struct ring {
         struct objm_list done;       /* jobs whose replies wait for room */
         uint64_t since;              /* ns, coarse: when it last had a request */
         uint64_t retry_at;           /* WAITING: when to look again */
-        uint32_t started;            /* index of the first request that has not been looked at; see probe.h */
+        uint32_t again;              /* requests that have started and were given back; see probe.h */
         uint16_t jobs;               /* with the pool or in `done` */
         uint8_t state, level;
         uint8_t vain, bells;         /* turns awake, and doorbells, in a row that nothing came of */

@@ -18,6 +18,37 @@ static void note(struct ring *r, struct metrics_record record)
         x->pending[x->n_pending++] = record;
 }
 
+/* Of what rings are for there is no record, unless it takes one: that would cost as much again as to count it. */
+static void note_known(struct ring_turn *t, const struct metrics_record *record)
+{
+        if (t->kept_records) {
+                note(t->r, *record);
+                return;
+        }
+        probe_request_end(METRICS_RING, record, 0);
+        t->r->c->worker->rings.count.known++;
+}
+
+static void note_body(struct ring_turn *t, const struct metrics_record *record)
+{
+        struct connection *c = t->r->c;
+
+        if (t->kept_records) {
+                note(t->r, *record);
+                return;
+        }
+        probe_request_end(METRICS_RING, record, 0);
+        c->worker->rings.count.bodies++;
+        c->worker->rings.count.bytes += record->bytes;
+        metrics_hand_out(c->worker->metrics, record->size);
+}
+
+void ring_turn_rewind(struct ring_turn *t, const struct objm_ring_mark *m)
+{
+        t->r->again += objm_ring_server_mark(&t->r->end).request - m->request;
+        objm_ring_server_rewind(&t->r->end, m);
+}
+
 /* As ring_put_refusal(), and counted unless the request will come by the socket. */
 static void refuse(struct ring_turn *t, const struct request *rq, uint8_t status, bool to_socket)
 {
@@ -53,8 +84,9 @@ enum ring_step ring_turn_send_fds(struct ring_turn *t)
                 return RING_STEP_REPLY;
         }
         objm_batch_clear(b);
-        objm_ring_server_rewind(&t->r->end, &t->mark);
+        ring_turn_rewind(t, &t->mark);
         c->worker->rings.n_pending = t->marked;
+        t->referred = t->marked_referred;
         if (e == -EAGAIN) {
                 c->want_write = true;
                 return RING_STEP_FULL;
@@ -87,6 +119,7 @@ static enum ring_step put_body(struct ring_turn *t, const struct request *rq, st
 {
         struct ring *r = t->r;
         struct objm_ring_reply head = ring_entry_encode(reply);
+        struct metrics_record record;
         uint8_t *buf;
         ssize_t n = 0;
         bool all;
@@ -109,7 +142,8 @@ static enum ring_step put_body(struct ring_turn *t, const struct request *rq, st
         if (!all)
                 return start_job(t, rq);
         objm_ring_server_put(&r->end, &head);
-        note(r, ring_entry_record_object(reply, METRICS_INLINE, reply->body_len));
+        record = ring_entry_record_object(reply, METRICS_INLINE, reply->body_len);
+        note_body(t, &record);
         return RING_STEP_REPLY;
 }
 
@@ -122,12 +156,14 @@ static enum ring_step put_fd(struct ring_turn *t, struct objm_ring_mark before, 
 
         if (exchange_unsent(c)) {
                 reply->fd = objm_fd_close(reply->fd);
-                objm_ring_server_rewind(&t->r->end, &before);
+                ring_turn_rewind(t, &before);
                 return RING_STEP_FULL;
         }
         if (!b->n_fds) {
+                t->kept_records = true;
                 t->mark = before;
                 t->marked = c->worker->rings.n_pending;
+                t->marked_referred = t->referred;
         }
         note(t->r, ring_entry_record_object(reply, METRICS_FD, 0));
         dialect_put(&dialect_v3, b, reply);
@@ -159,13 +195,13 @@ static enum ring_step run(struct ring_turn *t, struct objm_ring_mark before, con
         return step;
 }
 
-/* Requests that are given back are run again, and have started all the same. */
-static void start(struct ring *r, uint32_t index, const struct request *rq)
+/* Requests that were given back are run again, and have started all the same. */
+static void start(struct ring *r, const struct request *rq)
 {
-        if ((int32_t)(index - r->started) < 0)
-                return;
-        r->started = index + 1;
-        probe_request_start(METRICS_RING, rq);
+        if (objm_unlikely(r->again))
+                r->again--;
+        else
+                probe_request_start(METRICS_RING, rq);
 }
 
 /*
@@ -177,18 +213,20 @@ static bool answer_known(struct ring_turn *t, const struct objm_ring_request *e)
         const struct snapshot *snap = t->ctx.snapshot;
         struct request rq = {.op = e->op, .id = e->id, .uri = e->uri, .uri_len = e->uri_len};
         struct objm_object_info info;
+        struct metrics_record record;
 
         if (e->op != OBJM_V3_OP_STAT || e->mode || !t->ctx.expected || !e->uri_len ||
             e->uri_len > snap->config->uri_length ||
             !objm_store_find(snap->store, t->ctx.peer, t->ctx.expected, &info))
                 return false;
-        start(t->r, objm_ring_server_mark(&t->r->end).request, &rq);
+        record = (struct metrics_record){.size = info.size, .id = e->id, .mode = METRICS_STAT,
+                                         .status = OBJM_STATUS_OK, .fallback = METRICS_N_FALLBACKS};
+        start(t->r, &rq);
         objm_ring_server_pass(&t->r->end);
         objm_ring_server_put(&t->r->end, &(struct objm_ring_reply){
                 .status = OBJM_STATUS_OK, .op = e->op, .id = e->id, .size = info.size, .version = info.version,
                 .mtime = info.mtime_ns / (int64_t)OBJM_NS_PER_S});
-        note(t->r, (struct metrics_record){.size = info.size, .id = e->id, .mode = METRICS_STAT,
-                                           .status = OBJM_STATUS_OK, .fallback = METRICS_N_FALLBACKS});
+        note_known(t, &record);
         t->found++;
         return true;
 }
@@ -203,9 +241,9 @@ enum ring_step ring_turn_take(struct ring_turn *t, const struct objm_ring_reques
                 return RING_STEP_REPLY;
         objm_ring_server_pass(&t->r->end);
         ring_entry_decode(t->r, t->ctx.snapshot, e, t->r->c->worker->rx, &rq);
-        start(t->r, before.request, &rq);
+        start(t->r, &rq);
         step = run(t, before, &rq);
         if (step == RING_STEP_WAIT)
-                objm_ring_server_rewind(&t->r->end, &before);
+                ring_turn_rewind(t, &before);
         return step;
 }

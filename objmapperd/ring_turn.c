@@ -12,6 +12,10 @@
 /* Replies of a turn that are shown at once. */
 #define RING_SHOW 8
 
+/* What takes about as long as a look-up: so many bytes; what is recorded takes a few times as long. */
+#define BYTES_WORK  1024
+#define RECORD_WORK 4
+
 /*
  * Of @n requests, those that limits on requests a second let through. -EAGAIN: none, and until one is nobody listens to
  * the doorbell, which would have the daemon look more often.
@@ -36,7 +40,7 @@ static void charge(const struct ring_turn *t, uint32_t n)
 
         if (!c->worker->snapshot->rate_limited)
                 return;
-        allowance_use(c, n > t->referred ? n - t->referred : 0);
+        allowance_use(c, n - t->referred);
         allowance_settle(c);
 }
 
@@ -118,35 +122,46 @@ static enum ring_step work(struct ring_turn *t, int n, unsigned *ret_done)
 
                 step = sent == RING_STEP_REPLY ? step : sent;
         }
-        objm_store_found(t->ctx.snapshot->store, t->found);
+        c->worker->rings.count.found += t->found;
         return step;
 }
 
-/* Of the replies behind the first @from that wait to be counted. */
-static void report(struct connection *c, size_t from)
+/* Of the records behind the first @from. */
+static uint64_t recorded_bytes(const struct rings *x, size_t from)
 {
-        const struct rings *x = &c->worker->rings;
         uint64_t bytes = 0;
 
-        if (from == x->n_pending)
-                return;
         for (size_t i = from; i < x->n_pending; i++)
                 bytes += x->pending[i].bytes;
-        objm_tally_add(&c->report.requests, x->n_pending - from);
-        objm_tally_add(&c->report.bytes, bytes);
-        atomic_store_explicit(&c->report.last_ns, c->worker->now, memory_order_relaxed);
+        return bytes;
+}
+
+/* @n requests were answered. Before, there were @from records, and @bytes in the count of what has none. */
+static void report(struct connection *c, uint32_t n, size_t from, uint64_t bytes)
+{
+        const struct rings *x = &c->worker->rings;
+
+        bytes = x->count.bytes - bytes;
+        if (objm_unlikely(from != x->n_pending))
+                bytes += recorded_bytes(x, from);
+        objm_tally_add(&c->report.requests, n);
+        if (bytes)
+                objm_tally_add(&c->report.bytes, bytes);
+        sampling_add(&c->worker->sampling, n + RECORD_WORK * (x->n_pending - from) + bytes / BYTES_WORK);
 }
 
 unsigned ring_serve(struct ring *r)
 {
         struct connection *c = r->c;
         struct ring_turn t = {.r = r, .ctx = {.server = c->worker->server, .snapshot = c->worker->snapshot,
-                                              .peer = &c->peer, .nowait = true, .kept = &c->worker->kept}};
+                                              .peer = &c->peer, .nowait = true, .kept = &c->worker->kept},
+                              .kept_records = c->worker->sampled};
         enum ring_step step;
         uint16_t jobs = r->jobs;
         unsigned done = 0;
-        uint32_t from;
+        uint32_t from, taken;
         size_t pending;
+        uint64_t bytes;
         bool put;
         int n;
 
@@ -164,16 +179,17 @@ unsigned ring_serve(struct ring *r)
         if (c->worker->rings.n_pending + RING_TURN > RINGS_PENDING)
                 rings_count(c->worker, c->worker->sampled ? objm_clock_ns() : 0);
         pending = c->worker->rings.n_pending;
+        bytes = c->worker->rings.count.bytes;
         if (n > 0 || (n == 0 && objm_list_empty(&r->done)))
                 step = work(&t, n, &done);
         if (c->dead)
                 return done;
-        charge(&t, objm_ring_server_mark(&r->end).request - from);
+        taken = objm_ring_server_mark(&r->end).request - from;
+        charge(&t, taken);
         ring_publish(r);
         if (c->dead)
                 return done;
-        report(c, pending);
-        sampling_add(&c->worker->sampling, done);
+        report(c, taken - t.referred, pending, bytes);
         if (done || put || step != RING_STEP_REPLY)
                 end_turn(&t, step, done, put);
         return done;

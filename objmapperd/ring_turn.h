@@ -24,13 +24,18 @@ struct ring_turn {
         struct ring *r;
         struct request_context ctx;
         unsigned found;
+        bool kept_records;          /* of every reply: somebody looks at the time, or they may be taken back */
         struct objm_ring_mark mark; /* before the first descriptor in the batch */
-        size_t marked;              /* replies that were to be counted then */
+        size_t marked;              /* records that were to be counted then */
+        uint32_t marked_referred;
         uint32_t referred;          /* requests that will come again, by the socket */
 };
 
 /* Takes the next request, of which @e is our copy, serves it and puts its reply, or gives it back. */
 enum ring_step ring_turn_take(struct ring_turn *t, const struct objm_ring_request *e) objm_must_check;
+
+/* Takes back what came since @m; these requests will be taken again. */
+void ring_turn_rewind(struct ring_turn *t, const struct objm_ring_mark *m);
 
 /* Sends the descriptors of the batch. RING_STEP_REPLY; or FULL or AGAIN, when all since the first was given back. */
 enum ring_step ring_turn_send_fds(struct ring_turn *t) objm_must_check;

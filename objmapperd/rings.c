@@ -65,6 +65,7 @@ void rings_touch(struct worker *w, struct ring *r)
         if (r->since == w->now)
                 return;
         r->since = w->now;
+        atomic_store_explicit(&r->c->report.last_ns, w->now, memory_order_relaxed);
         objm_list_move_tail(&w->rings.all, &r->used);
 }
 
@@ -122,10 +123,25 @@ unsigned rings_serve(struct worker *w)
         return worked;
 }
 
+static void count_untimed(struct worker *w)
+{
+        struct rings_count *n = &w->rings.count;
+
+        if (!n->known && !n->bodies && !n->found)
+                return;
+        if (n->known)
+                metrics_count_ok(w->metrics, METRICS_RING, METRICS_STAT, n->known, 0);
+        if (n->bodies)
+                metrics_count_ok(w->metrics, METRICS_RING, METRICS_INLINE, n->bodies, n->bytes);
+        objm_store_found(w->snapshot->store, n->found);
+        *n = (struct rings_count){0};
+}
+
 void rings_count(struct worker *w, uint64_t now)
 {
         struct rings *x = &w->rings;
 
+        count_untimed(w);
         if (!x->n_pending)
                 return;
         metrics_count(w->metrics, METRICS_RING, x->pending, x->n_pending, w->now, w->sampled ? now : 0);

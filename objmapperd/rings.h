@@ -20,8 +20,14 @@ struct rings {
         struct objm_list waiting[RINGS_LEVELS]; /* each in the order of ring.retry_at */
         struct objm_list all;
         unsigned n_awake;
+        struct rings_count {
+                unsigned known;  /* look-ups that the index answered */
+                unsigned bodies; /* objects whose bytes were put, */
+                uint64_t bytes;  /* so many of them */
+                unsigned found;  /* names, for objm_store_found() */
+        } count; /* of replies that wait to be counted and for which nobody looks at the time */
         size_t n_pending;
-        struct metrics_record pending[RINGS_PENDING]; /* of replies that wait to be counted */
+        struct metrics_record pending[RINGS_PENDING]; /* of the others */
 };
 
 void rings_init(struct rings *x);
@@ -39,6 +45,11 @@ static inline bool rings_look(const struct rings *x)
 
 /* Gives each that is awake a turn, and one of those that wait. Returns how many had requests. */
 unsigned rings_serve(struct worker *w);
+
+static inline bool rings_uncounted(const struct rings *x)
+{
+        return x->n_pending || x->count.known || x->count.bodies || x->count.found;
+}
 
 /* Counts what has been answered until @now (ns); 0: nobody has looked at the time. */
 void rings_count(struct worker *w, uint64_t now);

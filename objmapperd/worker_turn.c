@@ -136,7 +136,6 @@ static void end_spin(struct worker *w, enum found found)
         w->timed = w->sampled || found != FOUND_BY_RING || objm_loop_has_mail(&w->loop);
         if (!w->timed) {
                 objm_spin_end_often(&w->spin, true);
-                metrics_pass(w->metrics);
         } else {
                 rings_count(w, 0);
                 objm_spin_end(&w->spin, found);
@@ -171,7 +170,7 @@ static void sleep_until_event(struct worker *w)
 {
         int ms = rings_sleep(w) ? sleep_ms(w) : 0;
 
-        if (w->rings.n_pending) {
+        if (rings_uncounted(&w->rings)) {
                 w->after = objm_clock_ns();
                 rings_count(w, w->after);
         }
@@ -192,14 +191,13 @@ static void turn(struct worker *w)
 {
         if (!spin(w))
                 sleep_until_event(w);
-        objm_tally_add(&w->metrics->turns, 1);
         w->reported = objm_kept_mark(&w->kept);
         objm_loop_dispatch(&w->loop);
         w->n_served += rings_serve(w);
-        if (w->n_served == 1 && !w->timed)
-                metrics_pass_ready(w->metrics);
-        else if (w->n_served)
-                metrics_tally(w->metrics, &w->metrics->ready, w->n_served);
+        if (!w->timed)
+                metrics_pass(w->metrics, w->n_served);
+        else
+                metrics_turn(w->metrics, w->n_served);
         if (w->n_served > 1)
                 w->hot = NULL;
         expire(w);

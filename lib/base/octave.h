@@ -11,11 +11,8 @@
 /* @bits is 1 to 16, and a constant where speed counts. */
 static inline unsigned objm_octave_bucket(uint64_t v, unsigned bits)
 {
-        unsigned octave;
+        unsigned octave = (63 ^ (unsigned)__builtin_clzll(v | 1u << bits)) - bits; /* 0 for the small ones */
 
-        if (v < 1u << bits)
-                return (unsigned)v;
-        octave = (63 ^ (unsigned)__builtin_clzll(v)) - bits;
         return (octave << bits) + (unsigned)(v >> octave); /* the leading bit counts as one octave */
 }
 

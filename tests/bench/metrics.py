@@ -48,10 +48,10 @@ def worked(path):
             sum(s['value'] for s in found['objmapper_requests_total'] if s['transport'] == 'ring'))
 
 
-def by_ring(path, depth):
+def by_ring(path, what, depth):
     """Both sides poll; what the worker does while it finds nothing is no part of a request."""
     before = worked(path)
-    argv = [program('ring_client'), path, 'read', str(depth), str(SECONDS), 'spin', '1', '0', str(bench.CPUS[-1])]
+    argv = [program('ring_client'), path, what, str(depth), str(SECONDS), 'spin', '1', '0', str(bench.CPUS[-1])]
     subprocess.run(argv, check=True, stdout=subprocess.PIPE, timeout=60)
     after = worked(path)
     return (after[0] - before[0]) * 1e9 / (after[1] - before[1])
@@ -106,6 +106,9 @@ def metrics(report, work, tree, uris, rounds):
         cases = {f'descriptors, depth {n}': ('fd', n, lambda n=n: descriptors(path, pid, uris, n)) for n in (1, 16, 64)}
         cases.update((f'1 KB inline, depth {n}', ('inline', n, lambda n=n: inline(path, pid, uris, n)))
                      for n in (1, 16, 64))
-        cases.update((f'1 KB by ring, depth {n}', ('ring', n, lambda n=n: by_ring(ring_path, n))) for n in (1, 32))
+        cases.update((f'1 KB by ring, depth {n}', ('ring', n, lambda n=n: by_ring(ring_path, 'read', n)))
+                     for n in (1, 32))
+        cases.update((f'look-up by ring, depth {n}', ('lookup', n, lambda n=n: by_ring(ring_path, 'stat', n)))
+                     for n in (1, 32))
         shares(report, cases, rounds)
     turns(report, work, tree, uris, rounds)

@@ -53,6 +53,27 @@ static void requests_without_a_time(void **state)
         assert_int_equal(objm_tally_get(&c->latency.sum), 60);
 }
 
+/* What nobody has kept a record of. */
+static void requests_without_a_record(void **state)
+{
+        const struct metrics_class *c;
+
+        for (uint64_t size = 0; size < 3; size++)
+                metrics_hand_out(m, size * 1000);
+        metrics_count_ok(m, METRICS_RING, METRICS_INLINE, 3, 2500);
+        metrics_count_ok(m, METRICS_RING, METRICS_INLINE, 1, 0);
+        metrics_count_ok(m, METRICS_RING, METRICS_STAT, 7, 0);
+        c = atomic_load(&m->class[METRICS_RING][METRICS_INLINE]);
+        assert_int_equal(objm_tally_get(&c->requests[0]), 4);
+        assert_int_equal(objm_tally_get(&c->bytes), 2500);
+        assert_int_equal(objm_tally_count(&c->latency), 0);
+        assert_int_equal(objm_tally_get(&atomic_load(&m->class[METRICS_RING][METRICS_STAT])->requests[0]), 7);
+        assert_int_equal(objm_tally_count(atomic_load(&m->object_size)), 3);
+        assert_int_equal(objm_tally_get(&atomic_load(&m->object_size)->sum), 3000);
+        for (unsigned i = 0; i < METRICS_N_FALLBACKS; i++)
+                assert_int_equal(objm_tally_get(&m->fallbacks[i]), 0);
+}
+
 static void assert_times(uint64_t working, uint64_t polling, uint64_t sleeping)
 {
         assert_int_equal(objm_tally_get(&m->time[METRICS_WORKING]), working);
@@ -65,12 +86,15 @@ static void time_of_turns_without_a_time(void **state)
 {
         metrics_enter(m, METRICS_WORKING, 1000);
         metrics_enter(m, METRICS_POLLING, 1300);
-        for (int i = 0; i < 5; i++)
-                metrics_pass(m);
-        metrics_pass_ready(m);
-        metrics_pass_ready(m);
+        for (unsigned i = 0; i < 3; i++)
+                metrics_pass(m, i);
+        metrics_pass(m, 2);
+        metrics_pass(m, 1);
         metrics_enter(m, METRICS_WORKING, 5300);
         assert_int_equal(objm_tally_get(&atomic_load(&m->ready)->bucket[1]), 2);
+        assert_int_equal(objm_tally_get(&atomic_load(&m->ready)->bucket[2]), 2);
+        assert_int_equal(objm_tally_count(atomic_load(&m->ready)), 4);
+        assert_int_equal(objm_tally_get(&m->turns), 5);
         assert_times(300 + 5 * 300, 4000 - 5 * 300, 0);
         metrics_enter(m, METRICS_POLLING, 5700);
         metrics_enter(m, METRICS_SLEEPING, 6700); /* none */
@@ -78,8 +102,10 @@ static void time_of_turns_without_a_time(void **state)
         metrics_enter(m, METRICS_WORKING, 8700);
         metrics_enter(m, METRICS_POLLING, 9200);
         for (int i = 0; i < 5; i++)
-                metrics_pass(m);
+                metrics_pass(m, 1);
+        metrics_turn(m, 1);
         metrics_enter(m, METRICS_SLEEPING, 10000);
+        assert_int_equal(objm_tally_get(&m->turns), 11);
         assert_times(2200 + 500 + 800, 3500, 2000);
         metrics_leave(m, 11000);
         assert_times(3500, 3500, 3000);
@@ -89,6 +115,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(requests_without_a_time, begin, end),
+                cmocka_unit_test_setup_teardown(requests_without_a_record, begin, end),
                 cmocka_unit_test_setup_teardown(time_of_turns_without_a_time, begin, end),
         };
 

@@ -9,13 +9,13 @@
 
 #define TURNS 100000
 
-static void about_one_in_sixteen_is_picked(void **state)
+static void about_one_in_the_stride_is_picked(void **state)
 {
         struct sampling s;
         unsigned since = 0, picked = 0, seen[2 * SAMPLING_STRIDE] = {0};
 
         sampling_init(&s, 1);
-        for (unsigned i = 0; i < TURNS; i++) {
+        for (unsigned i = 0; i < 20 * TURNS; i++) {
                 bool pick = sampling_pick(&s);
 
                 since++;
@@ -26,9 +26,9 @@ static void about_one_in_sixteen_is_picked(void **state)
                 picked++;
                 since = 0;
         }
-        assert_in_range(picked, TURNS / SAMPLING_STRIDE * 9 / 10, TURNS / SAMPLING_STRIDE * 11 / 10);
+        assert_in_range(picked, 20 * TURNS / SAMPLING_STRIDE * 9 / 10, 20 * TURNS / SAMPLING_STRIDE * 11 / 10);
         for (unsigned i = 1; i < 2 * SAMPLING_STRIDE; i++) /* every distance, none of them often */
-                assert_in_range(seen[i], picked / 62, picked / 15);
+                assert_in_range(seen[i], picked / (4 * SAMPLING_STRIDE), picked / SAMPLING_STRIDE);
 }
 
 /* The time is not left alone for many requests. */
@@ -42,7 +42,7 @@ static void large_turns_are_picked_sooner(void **state)
                         since = 0;
                 sampling_add(&s, 500);
                 since += 500;
-                assert_true(since <= 2 * SAMPLING_STRIDE * SAMPLING_REQUESTS + 500);
+                assert_true(since <= 2 * SAMPLING_STRIDE * SAMPLING_WORK + 500);
         }
 }
 
@@ -80,7 +80,7 @@ static void the_sequence_is_the_seeds(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(about_one_in_sixteen_is_picked),
+                cmocka_unit_test(about_one_in_the_stride_is_picked),
                 cmocka_unit_test(large_turns_are_picked_sooner),
                 cmocka_unit_test(no_phase_is_left_out),
                 cmocka_unit_test(the_sequence_is_the_seeds),
