@@ -43,6 +43,17 @@ struct objm_watch {
         _Alignas(struct inotify_event) char buf[READ_SIZE];
 };
 
+/* Whoever else has an old one open can have made it wait, and reading an empty queue would then never end. */
+static int open_queue(int old_fd)
+{
+        int fd;
+
+        if (old_fd < 0)
+                return inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+        fd = fcntl(old_fd, F_DUPFD_CLOEXEC, 3);
+        return fd >= 0 && fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ? objm_fd_close(fd) : fd;
+}
+
 int objm_watch_new(struct objm_catalog *catalog, const struct objm_watch_ops *ops, void *userdata, int old_fd,
                    struct objm_watch **ret)
 {
@@ -57,7 +68,7 @@ int objm_watch_new(struct objm_catalog *catalog, const struct objm_watch_ops *op
         w->userdata = userdata;
         w->n_buckets = 64;
         w->bucket = calloc(w->n_buckets, sizeof(*w->bucket));
-        w->fd = old_fd >= 0 ? fcntl(old_fd, F_DUPFD_CLOEXEC, 3) : inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+        w->fd = open_queue(old_fd);
         if (!w->bucket || w->fd < 0) {
                 r = w->bucket ? -errno : -ENOMEM;
                 objm_watch_free(w);

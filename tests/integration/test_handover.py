@@ -357,6 +357,19 @@ def test_the_watch_is_used_on(managed, tree, number):
             wait_until(lambda n=directories + i + 1: watched(fd) == n)
 
 
+def test_a_stored_watch_that_waits_holds_up_nobody(managed, tree):
+    """Who has it open too can have made reading an empty queue wait; a thread of the pool would, for ever."""
+    m = managed()
+    fd, = m.watches()
+    m.terminate()
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_NONBLOCK)
+    (tree.path / "a.txt").write_bytes(b"new")
+    m.start()
+    with CLIENTS[3](m.path) as c:
+        assert content(c, "/a.txt") == b"new"
+    assert m.watches() == [fd] and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK
+
+
 def test_the_watch_follows_a_reload(managed, workdir):
     m = managed("--export", f"/w/={workdir}")
     wait_until(lambda: "scan done" in m.log())
