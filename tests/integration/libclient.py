@@ -44,10 +44,15 @@ def checked(r):
     return r
 
 
+def require():
+    """Ends the test as skipped where the library cannot be had: in the test's own thread, before it starts others."""
+    if d.INSTRUMENTED:
+        pytest.skip("an uninstrumented Python cannot load the library")
+
+
 class Handle:
     def __init__(self, path, flags=0, version=0, timeout_ms=1000 * d.PATIENCE, depth=0):
-        if d.INSTRUMENTED:
-            pytest.skip("an uninstrumented Python cannot load the library")
+        require()
         self.lib = c.CDLL(str(d.ROOT / d.BUILD / "libobjmapper.so.0"))
         self.om = c.c_void_p()
         options = Options(c.sizeof(Options), flags, version, timeout_ms, depth)

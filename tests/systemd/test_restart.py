@@ -108,11 +108,19 @@ def through_library(path, version, mode, spans=None, flags=0):
     return work
 
 
-def restart_among_clients(machine, served, times):
+def direct(path):
+    return [one_connection(path, version, mode) for version, mode in
+            ((1, p.FD), (1, p.COPY), (1, p.SPLICE), (3, p.FD), (3, p.COPY), (3, p.AUTO))]
+
+
+def by_ring(path):
     """A ring ends with the daemon that has made it, and the library makes another."""
-    direct = [one_connection(served, version, mode) for version, mode in
-              ((1, p.FD), (1, p.COPY), (1, p.SPLICE), (3, p.FD), (3, p.COPY), (3, p.AUTO))]
-    kinds = direct + [through_library(served, 3, mode, flags=lib.RING) for mode in (lib.FD, lib.AUTO)]
+    lib.require()
+    return [through_library(path, 3, mode, flags=lib.RING) for mode in (lib.FD, lib.AUTO)]
+
+
+def restart_among_clients(machine, kinds, go_on, times):
+    """At each restart at least so many connections go on."""
     before = len(journal(machine))
     with Crowd(len(kinds), lambda i, done: kinds[i](done)) as crowd:
         for _ in range(times):
@@ -122,16 +130,20 @@ def restart_among_clients(machine, served, times):
             assert main_pid(machine) != pid
         crowd.progress()
     went_on = re.findall(r"going on with (\d+) connections", journal(machine)[before:])
-    assert len(went_on) == times and all(int(n) >= len(direct) for n in went_on), went_on
+    assert len(went_on) == times and all(int(n) >= go_on for n in went_on), went_on
 
 
 def test_restart_is_not_noticed(machine, served):
-    restart_among_clients(machine, served, 3)
+    restart_among_clients(machine, direct(served), len(direct(served)), 3)
+
+
+def test_restart_is_not_noticed_beside_rings(machine, served):
+    restart_among_clients(machine, direct(served) + by_ring(served), len(direct(served)), 3)
 
 
 @pytest.mark.long
 def test_many_restarts_are_not_noticed(machine, served):
-    restart_among_clients(machine, served, 20)
+    restart_among_clients(machine, direct(served) + by_ring(served), len(direct(served)), 20)
 
 
 @contextlib.contextmanager
@@ -250,6 +262,7 @@ def prompt_threads():
 def kill_among_clients(machine, served, seconds):
     """For each death the longest that any client waited meanwhile for an answer, in seconds. Bytes of version 1 are left
     out: what came before a death may be of another object, which the library reports."""
+    lib.require()
     spans, deaths = [], []
     kinds = [through_library(served, *kind, spans) for kind in ((1, lib.FD), (3, lib.FD), (3, lib.COPY))] * 2
     kinds += [through_library(served, 3, mode, spans, lib.RING) for mode in (lib.FD, lib.AUTO)]
