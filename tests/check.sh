@@ -83,7 +83,7 @@ together() {
 }
 
 wakes() {
-        build release wakes && timeout -k 5 600 sh tests/wake/run.sh build/release/wake 300000 3000
+        build release wakes && timeout -k 5 600 sh tests/wake/run.sh build/release/wake 300000 3000 50000 5000
 }
 
 replay() {

@@ -64,9 +64,14 @@ $(B)/ring-zoo: tests/zoo/ring_zoo.c
 	$(CC) -std=gnu17 -D_GNU_SOURCE -O1 -g -Wall -Wextra -pthread -o $@ $<
 
 # The ring's way of going to sleep, and the same with either of its two fences left out.
-wakes: $(B)/wake/ring_wake_0 $(B)/wake/ring_wake_1 $(B)/wake/ring_wake_2
+wakes: $(foreach k,0 1 2,$(B)/wake/ring_wake_$(k) $(B)/wake/doorbells_$(k))
 
 $(B)/wake/ring_wake_%: tests/wake/ring_wake.c lib/concurrency/ring.c lib/concurrency/ring.h lib/base/clock.h
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(CPPFLAGS) -DOBJM_RING_WITHOUT_FENCE=$* $(ALL_LDFLAGS) -o $@ $(filter %.c,$^)
+
+$(B)/wake/doorbells_%: tests/wake/doorbells.c lib/concurrency/ring.c lib/concurrency/ring.h lib/base/fd.c \
+		$(wildcard lib/transport/ring_*.[ch] lib/transport/shm.[ch] lib/transport/arena.h lib/protocol/ring.[ch])
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(CPPFLAGS) -DOBJM_RING_WITHOUT_FENCE=$* $(ALL_LDFLAGS) -o $@ $(filter %.c,$^)
 
