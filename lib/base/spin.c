@@ -15,7 +15,7 @@
 #define PAUSE_MAX   (128 * OBJM_NS_PER_MS) /* what is tried then takes some 3 ms at most */
 #define CALM        4096  /* occasions without that after which the next time counts as the first */
 #define FORGIVEN    4     /* of so many ns that pass, one that others had is forgotten */
-#define DEBT_MAX    (8 * OBJM_SPIN_DEBT_NS)
+#define DEBT_MAX    (OBJM_SPIN_DEBT_NS + 14 * OBJM_NS_PER_MS) /* polling stops for 56 ms at most */
 #define SAMPLE      64    /* occasions between two looks at how often the kernel has switched */
 #define GAP_NS      12000 /* a look takes a microsecond; after this long something else had the CPU */
 #define UNTIMED_GAP_NS 200000 /* the same when what was found and done in between is in it, too */

@@ -15,10 +15,11 @@
  * next one, so that it comes back at once when polling pays again.
  *
  * Somebody else may want this CPU. What the kernel gave to others while this thread polled is added up, less a quarter
- * of the time that passes; above OBJM_SPIN_DEBT_NS polling stops until it is below again. So a kernel thread that runs
- * for some microseconds now and then costs nothing, and one that has work all the time gets most of the CPU. A kernel
- * that switches at many of the occasions stops it for some milliseconds, and for twice as long each time that happens
- * again soon. Time that an interrupt or a hypervisor took is no such sign. One thread per struct.
+ * of the time that passes; above OBJM_SPIN_DEBT_NS polling stops until it is below again. So a kernel thread that takes
+ * a slice of the scheduler's (3 to 4 ms) now and then costs no more than that, and one that has work all the time gets
+ * most of the CPU. A kernel that switches at many of the occasions stops it for some milliseconds, and for twice as
+ * long each time that happens again soon. Time that an interrupt or a hypervisor took is no such sign. One thread per
+ * struct.
  *
  * Two sides that both sleep wake each other and each gives up polling before the other is awake, for as long as that
  * takes longer than they poll. Who tells by objm_spin_slept() how a sleep after an occasion ended polls for up to
@@ -29,7 +30,7 @@
 
 #define OBJM_SPIN_DEFAULT_NS 40000
 #define OBJM_SPIN_LATE       8
-#define OBJM_SPIN_DEBT_NS    2000000
+#define OBJM_SPIN_DEBT_NS    8000000
 #define OBJM_SPIN_LOOKS      8 /* between two looks at the time */
 
 struct objm_spin {

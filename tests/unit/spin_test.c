@@ -311,6 +311,22 @@ static void a_short_gap_does_not_stop_it(void **state)
         fail();
 }
 
+static bool a_slice_costs_nothing(void)
+{
+        struct objm_spin s = new_spin();
+
+        return lose_cpu(&s, 4 * OBJM_NS_PER_MS) && lose_cpu(&s, 3 * OBJM_NS_PER_MS) && hit(&s) && !s.resumes_at;
+}
+
+/* Polling went on 8 ms later, and at half load what came meanwhile had to wait for as long again. */
+static void a_slice_of_the_scheduler_does_not_stop_it(void **state)
+{
+        for (int i = 0; i < 20; i++)
+                if (a_slice_costs_nothing())
+                        return;
+        fail();
+}
+
 /* Many short ones do. */
 static void short_gaps_add_up(void **state)
 {
@@ -484,6 +500,7 @@ int main(void)
                 cmocka_unit_test(comes_back_when_it_pays_again),
                 cmocka_unit_test(a_gap_stops_it_and_does_not_count),
                 cmocka_unit_test(a_short_gap_does_not_stop_it),
+                cmocka_unit_test(a_slice_of_the_scheduler_does_not_stop_it),
                 cmocka_unit_test(short_gaps_add_up),
                 cmocka_unit_test(displaced_often_it_stops_for_longer),
                 cmocka_unit_test(stolen_time_is_no_preemption),
