@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Anonymous memory of the daemon with idle connections, each of which has had an object."""
+import os
+import re
 import resource
+import subprocess
 
 import omproto as p
 import pytest
-from daemon import INSTRUMENTED
+from daemon import BIN, INSTRUMENTED
 
 pytestmark = [pytest.mark.timing, pytest.mark.skipif(INSTRUMENTED, reason="the build is instrumented")]
 
@@ -27,3 +30,10 @@ def test_idle_connections(start, tree, n, limit_mb):
     finally:
         for c in clients:
             c.close()
+
+
+def test_the_allocator_makes_two_arenas():
+    """However many CPUs there are. With one for each thread what the daemon takes would be chance."""
+    done = subprocess.run([BIN, "--version"], env={**os.environ, "MALLOC_CONF": "stats_print:true"}, check=True,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert re.findall(r"^ *opt\.narenas: (\d+)", done.stderr, re.M) == ["2"], done.stderr[:500]
