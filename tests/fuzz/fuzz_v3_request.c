@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "fuzz.h"
 #include "protocol/v3.h"
+#include <stdbool.h>
 
 static struct objm_v3_request message;
 
@@ -9,15 +10,21 @@ static enum objm_decode decode(const void *buf, size_t len, size_t *ret_used)
         return objm_v3_request_decode(buf, len, &message, ret_used);
 }
 
+static bool is_operation(uint8_t op)
+{
+        return (op >= OBJM_V3_OP_GET && op <= OBJM_V3_OP_RING_ATTACH) ||
+               (op >= OBJM_V3_OP_STATS && op <= OBJM_V3_OP_DRAIN);
+}
+
 static void check_refusal(void)
 {
         switch (message.status) {
         case OBJM_STATUS_OK:
-                FUZZ_CHECK(message.op >= OBJM_V3_OP_GET && message.op <= OBJM_V3_OP_RING_ATTACH);
+                FUZZ_CHECK(is_operation(message.op));
                 FUZZ_CHECK(message.uri_len > 0 || message.op >= OBJM_V3_OP_PING);
                 break;
         case OBJM_STATUS_UNSUPPORTED:
-                FUZZ_CHECK(message.op < OBJM_V3_OP_GET || message.op > OBJM_V3_OP_RING_ATTACH);
+                FUZZ_CHECK(!is_operation(message.op));
                 break;
         case OBJM_STATUS_INVALID_REQUEST:
                 FUZZ_CHECK(message.uri_len == 0 && message.op <= OBJM_V3_OP_STAT);
