@@ -14,8 +14,8 @@
 #include <string.h>
 
 /*
- * Descriptors of jobs that may wait for the socket. As many again are left for the requests of the socket that are with
- * the pool, and for a ring to be.
+ * Descriptors of jobs that may wait for the socket; others are to be asked for there, where nothing is looked at yet.
+ * As many again are left for requests of the socket that are with the pool, and for a ring to be.
  */
 #define QUEUED_FDS_MAX (OBJM_OUTQ_FDS_MAX / 2)
 
@@ -86,9 +86,11 @@ static void count(const struct ring_job *j)
                       j->received_ns ? objm_clock_ns() : 0);
 }
 
-static bool waits_for_socket(const struct ring_job *j)
+static bool is_for_socket(const struct ring_job *j)
 {
-        return j->reply.fd >= 0 && !j->reply.body && j->c->out.fds >= QUEUED_FDS_MAX;
+        if (j->reply.body)
+                return !ring_body_fits(j->r, &j->reply);
+        return j->reply.fd >= 0 && j->c->out.fds >= QUEUED_FDS_MAX;
 }
 
 /* False: the client has to make room first. */
@@ -97,7 +99,7 @@ static bool put(struct ring_job *j)
         struct objm_ring_reply head = ring_entry_encode(&j->reply);
         uint8_t *to;
 
-        if (j->reply.body && !ring_body_fits(j->r, &j->reply)) {
+        if (is_for_socket(j)) {
                 ring_put_refusal(j->r, &j->rq, OBJM_STATUS_UNSUPPORTED, true);
                 ring_note_referred(j->r, &j->rq);
                 return true;
@@ -116,24 +118,21 @@ static bool put(struct ring_job *j)
         return true;
 }
 
-bool ring_job_put_done(struct ring *r)
+void ring_job_put_done(struct ring *r)
 {
         while (!objm_list_empty(&r->done)) {
                 struct ring_job *j = objm_list_first(&r->done, struct ring_job, link);
 
-                if (waits_for_socket(j))
-                        return false;
                 if (objm_ring_server_room(&r->end, 1) <= 0)
-                        return true;
+                        return;
                 objm_list_unlink(&j->link); /* the end of the ring, which may come of it, frees what is in the list */
                 if (!put(j)) {
                         objm_list_add_tail(r->done.next, &j->link); /* first again */
-                        return true;
+                        return;
                 }
                 r->jobs--;
                 job_free(j);
         }
-        return true;
 }
 
 void ring_job_drop_done(struct ring *r)

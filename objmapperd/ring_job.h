@@ -10,11 +10,8 @@
 /* Copies @rq and its URI. 0; -EBUSY: too much waits for the pool; -ENOMEM. */
 int ring_job_start(struct ring *r, const struct request *rq) objm_must_check;
 
-/*
- * Puts what has come back and had to wait for the client to make room. False: what is left waits for the socket, where
- * descriptors wait already. May close the connection.
- */
-bool ring_job_put_done(struct ring *r);
+/* Puts what has come back and had to wait for the client to make room. May close the connection. */
+void ring_job_put_done(struct ring *r);
 
 /* The ring ends. */
 void ring_job_drop_done(struct ring *r);

@@ -156,7 +156,7 @@ unsigned ring_serve(struct ring *r)
         struct ring_turn t = {.r = r, .ctx = {.server = c->worker->server, .snapshot = c->worker->snapshot,
                                               .peer = &c->peer, .nowait = true, .kept = &c->worker->kept},
                               .kept_records = c->worker->sampled};
-        enum ring_step step;
+        enum ring_step step = RING_STEP_WAIT;
         uint16_t jobs = r->jobs;
         unsigned done = 0;
         uint32_t from, taken;
@@ -166,7 +166,7 @@ unsigned ring_serve(struct ring *r)
         int n;
 
         t.ctx.found = &t.found;
-        step = ring_job_put_done(r) ? RING_STEP_WAIT : RING_STEP_FULL;
+        ring_job_put_done(r);
         put = r->jobs != jobs;
         if (c->dead)
                 return 0;
