@@ -22,7 +22,7 @@ static void on_doorbell(struct objm_source *source, uint32_t events)
         if (r->state == RING_CLOSED || r->muted)
                 return;
         objm_tally_add(&r->c->worker->metrics->doorbells, 1);
-        if (!objm_ring_server_look(&r->end) && r->state != RING_WAITING && ++r->bells >= BELLS_MAX) {
+        if (!objm_ring_server_pending(&r->end) && r->state != RING_WAITING && ++r->bells >= BELLS_MAX) {
                 r->muted = objm_loop_set(&r->c->worker->loop, &r->doorbell, 0) == 0;
                 rings_wait(r->c->worker, r);
                 return;
@@ -105,9 +105,9 @@ void ring_retire(struct ring *r)
         exchange_doorbell(c);
 }
 
-bool ring_pending(const struct ring *r)
+bool ring_pending(struct ring *r)
 {
-        return r->state != RING_CLOSED && (objm_ring_server_look(&r->end) || !objm_list_empty(&r->done));
+        return r->state != RING_CLOSED && (objm_ring_server_pending(&r->end) || !objm_list_empty(&r->done));
 }
 
 void ring_put_refusal(struct ring *r, const struct request *rq, uint8_t status, bool to_socket)

@@ -66,7 +66,7 @@ void ring_free(struct ring *r);
 unsigned ring_serve(struct ring *r);
 
 /* True when requests wait that could be worked on, or replies that the client has to make room for. */
-bool ring_pending(const struct ring *r);
+bool ring_pending(struct ring *r);
 
 /* Whether a body fits into the ring's arena; one that does not goes over the socket only. */
 static inline bool ring_body_fits(const struct ring *r, const struct reply *reply)

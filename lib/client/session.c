@@ -290,7 +290,7 @@ bool objm_session_receive(struct objmapper *om)
 bool objm_session_look(struct objmapper *om)
 {
         if (objm_ringlink_alone(om) && ++om->ring.looks % LOOKS_PER_SOCKET)
-                return objm_ringlink_receive(om);
+                return objm_ring_client_look(&om->ring.end) && objm_ringlink_receive(om);
         return objm_session_receive(om);
 }
 

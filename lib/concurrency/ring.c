@@ -24,6 +24,6 @@ int objm_ring_consumer_init(struct objm_ring_consumer *c, const struct objm_ring
 {
         if (!usable(at))
                 return -EINVAL;
-        *c = (struct objm_ring_consumer){.at = *at, .next = start, .released = start, .seen = start};
+        *c = (struct objm_ring_consumer){.at = *at, .next = start, .released = start, .seen = start, .head = start};
         return 0;
 }

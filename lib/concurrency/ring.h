@@ -12,13 +12,21 @@
  * Indices run freely over 32 bits: (index - origin) & (size - 1) is the place, a difference modulo 2^32 is a number of
  * entries. The producer moves origin, beside head, when the consumer has given everything back and the first places
  * have been used up: a ring that is never full stays within a page. Any value of it is a place for the consumer.
+ *
+ * The last word of an entry, its stamp, says that it is there: how many entries there have been with it, in 64 bits,
+ * which do not come round. A consumer that polls looks at the stamp of the next entry only, so that one line moves from
+ * CPU to CPU for an entry, and not head's before it; and at that of the first place, when the producer may have begun
+ * anew there. Entries that are put together have their stamps before they are published, but for the first of them,
+ * which is kept back: nobody looks at those behind it. Head says the same a moment later. Whoever is about to sleep
+ * looks there, too, so what has no stamp is found as well.
+ *
  * Each shared word has a line of its own. Who may write to which differs (the consumer writes its tail where the
  * producer only reads), hence one pointer for each.
  *
  * Going to sleep. The consumer's flag `asleep` says that it wants the doorbell:
  *
  *      consumer (objm_ring_sleep)              producer (objm_ring_publish)
- *      asleep = 1                              head = next            (release)
+ *      asleep = 1                              stamp; head = next     (release)
  *      seq_cst fence                           seq_cst fence
  *      look at head; nothing: sleep            asleep? ring the doorbell
  *
@@ -34,6 +42,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #define OBJM_RING_SIZE_MAX (1U << 20)
 
@@ -44,6 +53,10 @@
 
 /* Places after which an empty ring begins anew: with as many again in one batch they are within a page. */
 #define OBJM_RING_RESTART 30
+
+#define OBJM_RING_STAMP 7 /* the word of an entry */
+#define OBJM_RING_SCAN  32 /* stamps looked at in one go */
+#define OBJM_RING_LOOKS 1024 /* at stamps, before one at head */
 
 /* A word in shared memory, alone on its line but for what belongs to it. One side writes both. */
 struct objm_ring_word {
@@ -74,14 +87,19 @@ struct objm_ring_producer {
         uint32_t published; /* what head says */
         uint32_t seen;      /* the tail last believed */
         uint32_t origin;    /* index of the entry in the first place */
+        uint64_t count;     /* entries ever published */
+        uint64_t first[OBJM_RING_STAMP]; /* of those put since, the first */
 };
 
 struct objm_ring_consumer {
         struct objm_ring_place at;
         uint32_t next;     /* where the next entry comes from */
         uint32_t released; /* what tail says */
-        uint32_t seen;     /* the head last believed */
-        uint32_t origin;   /* as of then */
+        uint32_t seen;     /* up to where entries are known of */
+        uint32_t head;     /* what head said, when it was last looked at */
+        uint32_t origin;   /* as of `seen` */
+        uint32_t looks;    /* ever, at stamps */
+        uint64_t count;    /* entries ever seen */
 };
 
 /*
@@ -119,11 +137,13 @@ static inline void objm_ring_entry_load(struct objm_ring_entry *ret_copy, const 
                 ret_copy->word[i] = __atomic_load_n(&shared->word[i], __ATOMIC_RELAXED);
 }
 
-static inline void objm_ring_entry_store(struct objm_ring_entry *shared, const struct objm_ring_entry *from)
+/* The stamp comes last. */
+static inline void objm_ring_entry_store(struct objm_ring_entry *shared, const uint64_t *words, uint64_t stamp)
 {
 #pragma GCC unroll 8
-        for (size_t i = 0; i < objm_array_len(from->word); i++)
-                __atomic_store_n(&shared->word[i], from->word[i], __ATOMIC_RELAXED);
+        for (size_t i = 0; i < OBJM_RING_STAMP; i++)
+                __atomic_store_n(&shared->word[i], words[i], __ATOMIC_RELAXED);
+        __atomic_store_n(&shared->word[OBJM_RING_STAMP], stamp, __ATOMIC_RELEASE);
 }
 
 /* ---- producer ---- */
@@ -156,16 +176,40 @@ static inline int objm_ring_writable(struct objm_ring_producer *p, uint32_t want
         return (int)(p->at.size - (p->next - p->seen));
 }
 
-/* objm_ring_writable() has said that there is room. The consumer sees nothing of it before publish(). */
+static inline struct objm_ring_entry *objm_ring_producer_at(const struct objm_ring_producer *p, uint32_t index)
+{
+        return &p->at.entries[(index - p->origin) & (p->at.size - 1)];
+}
+
+/*
+ * objm_ring_writable() has said that there is room. The consumer sees nothing of it before publish(). The last word of
+ * @entry is not used.
+ */
 static inline void objm_ring_put(struct objm_ring_producer *p, const struct objm_ring_entry *entry)
 {
-        objm_ring_entry_store(&p->at.entries[(p->next - p->origin) & (p->at.size - 1)], entry);
+        if (p->next == p->published)
+                memcpy(p->first, entry->word, sizeof(p->first));
+        else
+                objm_ring_entry_store(objm_ring_producer_at(p, p->next), entry->word,
+                                      p->count + (p->next - p->published) + 1);
         p->next++;
+}
+
+/* Takes back what has been put since the next index was @index, and not published. */
+static inline void objm_ring_unput(struct objm_ring_producer *p, uint32_t index)
+{
+        while (p->next != index)
+                if (--p->next != p->published)
+                        __atomic_store_n(&objm_ring_producer_at(p, p->next)->word[OBJM_RING_STAMP], 0,
+                                         __ATOMIC_RELAXED);
 }
 
 /* All that was put since the last time, at once. True: the consumer sleeps or is about to, ring its doorbell. */
 static inline objm_must_check bool objm_ring_publish(struct objm_ring_producer *p)
 {
+        if (p->next != p->published)
+                objm_ring_entry_store(objm_ring_producer_at(p, p->published), p->first, p->count + 1);
+        p->count += p->next - p->published;
         p->published = p->next;
         atomic_store_explicit(&p->at.head->value, p->next, memory_order_release);
         objm_ring_fence(2);
@@ -174,19 +218,70 @@ static inline objm_must_check bool objm_ring_publish(struct objm_ring_producer *
 
 /* ---- consumer ---- */
 
-/* How many entries can be taken. Looks at the producer's head when none is known of. -EPROTO: that head is a lie. */
+/* Pairs with the release of publish(), which comes after what was put behind that entry. */
+static inline bool objm_ring_has_stamp(const struct objm_ring_consumer *c, uint32_t place, uint32_t ahead)
+{
+        return __atomic_load_n(&c->at.entries[place & (c->at.size - 1)].word[OBJM_RING_STAMP], __ATOMIC_ACQUIRE) ==
+               c->count + ahead + 1;
+}
+
+/* True when the producer has begun anew with the next entry. */
+static inline bool objm_ring_restarted(const struct objm_ring_consumer *c)
+{
+        return c->seen - c->origin >= OBJM_RING_RESTART && objm_ring_has_stamp(c, 0, 0);
+}
+
+static inline void objm_ring_see(struct objm_ring_consumer *c, uint32_t n)
+{
+        c->seen += n;
+        c->count += n;
+        if (objm_unlikely(c->seen - c->head > c->at.size))
+                c->head = c->seen - c->at.size; /* it has come that far at least */
+}
+
+static inline void objm_ring_scan(struct objm_ring_consumer *c)
+{
+        uint32_t most = c->released + c->at.size - c->seen, n = 0;
+
+        if (objm_ring_restarted(c))
+                c->origin = c->seen;
+        while (n < most && n < OBJM_RING_SCAN && objm_ring_has_stamp(c, c->seen + n - c->origin, n))
+                n++;
+        objm_ring_see(c, n);
+}
+
+/* While polling: is there something that readable() will find? Looks at stamps, and now and then at head. */
+static inline bool objm_ring_look(struct objm_ring_consumer *c)
+{
+        if (c->next != c->seen || objm_ring_has_stamp(c, c->seen - c->origin, 0) || objm_ring_restarted(c))
+                return true;
+        return objm_unlikely(++c->looks % OBJM_RING_LOOKS == 0) &&
+               (int32_t)(atomic_load_explicit(&c->at.head->value, memory_order_relaxed) - c->seen) > 0;
+}
+
+static inline int objm_ring_read_head(struct objm_ring_consumer *c)
+{
+        uint32_t head = atomic_load_explicit(&c->at.head->value, memory_order_acquire);
+
+        if (objm_unlikely(!objm_ring_reachable(c->head, head, c->released + c->at.size)))
+                return -EPROTO;
+        c->head = head;
+        if ((int32_t)(head - c->seen) <= 0)
+                return 0;
+        objm_ring_see(c, head - c->seen);
+        c->origin = atomic_load_explicit(&c->at.head->origin, memory_order_relaxed);
+        return (int)(c->seen - c->next);
+}
+
+/*
+ * How many entries can be taken. Looks for more when none is known of; at the producer's head when no stamp tells of
+ * any. -EPROTO: that head is a lie.
+ */
 static inline int objm_ring_readable(struct objm_ring_consumer *c)
 {
-        uint32_t head;
-
-        if (c->next == c->seen) {
-                head = atomic_load_explicit(&c->at.head->value, memory_order_acquire);
-                if (objm_unlikely(!objm_ring_reachable(c->seen, head, c->released + c->at.size)))
-                        return -EPROTO;
-                c->seen = head;
-                c->origin = atomic_load_explicit(&c->at.head->origin, memory_order_relaxed);
-        }
-        return (int)(c->seen - c->next);
+        if (c->next == c->seen)
+                objm_ring_scan(c);
+        return c->next == c->seen ? objm_ring_read_head(c) : (int)(c->seen - c->next);
 }
 
 /* Copies the next entry; objm_ring_readable() has said that there is one. Its place stays taken until release(). */

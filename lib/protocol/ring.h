@@ -20,10 +20,11 @@
  *      128 asleep u32               enum objm_ring_asleep: what the owner wants when the other side has put something
  *      256 entries of 64 bytes, then at arena_at the arena
  *
- * An index counts entries, modulo 2^32; entry i lies at place (i - origin) & (entries - 1). The request memory is the
- * client's to write, the reply memory the server's. The URI of a request lies in the request memory's arena until the
- * server's tail has passed the entry, or in the entry itself; a body lies in the reply memory's arena until the
- * client's tail has passed its entry.
+ * An index counts entries, modulo 2^32; entry i lies at place (i - origin) & (entries - 1). It ends with its stamp:
+ * what such an index would be in 64 bits, plus 1; a client that writes none is found by head, later. The request
+ * memory is the client's to write, the reply memory the server's. The URI of a request lies in the request memory's
+ * arena until the server's tail has passed the entry, or in the entry itself; a body lies in the reply memory's arena
+ * until the client's tail has passed its entry.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,7 +40,7 @@
 #define OBJM_RING_ARENA_MAX   (64U << 20)
 
 #define OBJM_RING_ENTRIES_AT 256
-#define OBJM_RING_URI_SHORT  48
+#define OBJM_RING_URI_SHORT  40
 
 /* In this order over the socket. */
 enum objm_ring_fd {
@@ -84,9 +85,10 @@ struct objm_ring_request {
                 struct {
                         uint32_t inline_limit, reserved;
                         uint64_t range_offset, range_length, if_version;
-                        uint8_t unused[16];
+                        uint8_t unused[8];
                 } get;
         };
+        uint64_t stamp;
 };
 
 struct objm_ring_reply {
@@ -97,16 +99,19 @@ struct objm_ring_reply {
         uint64_t size, version;
         int64_t mtime; /* seconds since 1970 */
         uint32_t body_len, reserved2;
-        uint8_t unused[16];
+        uint8_t unused[8];
+        uint64_t stamp;
 };
 
 _Static_assert(sizeof(struct objm_ring_request) == 64 && sizeof(struct objm_ring_reply) == 64, "entries");
 _Static_assert(offsetof(struct objm_ring_request, uri_at) == 12 && offsetof(struct objm_ring_request, uri) == 16 &&
                offsetof(struct objm_ring_request, get.range_offset) == 24 &&
-               offsetof(struct objm_ring_request, get.if_version) == 40, "request entry");
+               offsetof(struct objm_ring_request, get.if_version) == 40 &&
+               offsetof(struct objm_ring_request, stamp) == 56, "request entry");
 _Static_assert(offsetof(struct objm_ring_reply, flags) == 8 && offsetof(struct objm_ring_reply, body_at) == 12 &&
                offsetof(struct objm_ring_reply, size) == 16 && offsetof(struct objm_ring_reply, version) == 24 &&
-               offsetof(struct objm_ring_reply, mtime) == 32 && offsetof(struct objm_ring_reply, body_len) == 40,
+               offsetof(struct objm_ring_reply, mtime) == 32 && offsetof(struct objm_ring_reply, body_len) == 40 &&
+               offsetof(struct objm_ring_reply, stamp) == 56,
                "reply entry");
 
 /* Both numbers are powers of two within the bounds above. */

@@ -56,6 +56,12 @@ static inline int objm_ring_client_readable(struct objm_ring_client *c)
         return objm_ring_readable(&c->replies);
 }
 
+/* While polling: are there any? objm_ring_look(). */
+static inline bool objm_ring_client_look(struct objm_ring_client *c)
+{
+        return objm_ring_look(&c->replies);
+}
+
 void objm_ring_client_take(struct objm_ring_client *c, struct objm_ring_reply *ret);
 
 /* The body of a reply until release(); NULL: it is not inside the arena. */

@@ -61,7 +61,7 @@ uint8_t *objm_ring_server_body(struct objm_ring_server *s, uint32_t len, uint32_
 void objm_ring_server_rewind(struct objm_ring_server *s, const struct objm_ring_mark *m)
 {
         s->requests.next = m->request;
-        s->replies.next = m->reply;
+        objm_ring_unput(&s->replies, m->reply);
         s->arena.head = m->arena;
         if (s->replies.next == s->replies.seen)
                 s->arena.head = s->arena.tail = 0;

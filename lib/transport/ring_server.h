@@ -42,12 +42,18 @@ static inline int objm_ring_server_readable(struct objm_ring_server *s)
         return objm_ring_readable(&s->requests);
 }
 
-/* True when there is something that readable() will find, or find wrong. One load of one line. */
-static inline bool objm_ring_server_look(const struct objm_ring_server *s)
+/* While polling: is there something? objm_ring_look(). */
+static inline bool objm_ring_server_look(struct objm_ring_server *s)
 {
-        const struct objm_ring_consumer *c = &s->requests;
+        return objm_ring_look(&s->requests);
+}
 
-        return c->next != c->seen || atomic_load_explicit(&c->at.head->value, memory_order_relaxed) != c->seen;
+/* True when there is something that readable() will find, or find wrong; now, not by and by. */
+static inline bool objm_ring_server_pending(struct objm_ring_server *s)
+{
+        struct objm_ring_consumer *c = &s->requests;
+
+        return objm_ring_look(c) || atomic_load_explicit(&c->at.head->value, memory_order_relaxed) != c->seen;
 }
 
 /* Copies the request that is @ahead of the next one; readable() has said that it is there. Only the copy counts. */

@@ -69,7 +69,7 @@ static void serve(void)
         struct objm_ring_entry e;
 
         for (;;) {
-                int n = objm_ring_readable(&in);
+                int n = objm_ring_look(&in) ? objm_ring_readable(&in) : 0;
 
                 if (n < 0 || (n && objm_ring_writable(&out, (uint32_t)n) < n))
                         _exit(1);
@@ -110,8 +110,9 @@ static unsigned once(void)
                 objm_ring_put(&out, &e);
         }
         (void)!objm_ring_publish(&out);
-        while (!(n = objm_ring_readable(&in)))
+        while (!objm_ring_look(&in))
                 pause_cpu();
+        n = objm_ring_readable(&in);
         if (n < 0)
                 die("ring");
         for (int i = 0; i < n; i++) {

@@ -18,7 +18,7 @@ HEAD, ORIGIN, TAIL, ASLEEP, ENTRIES_AT, ENTRY = 0, 4, 64, 128, 256, 64
 AWAKE, FUTEX, POLLING, ENDED, STEP = 0, 1, 2, 3, 4
 RQ_RANGE, RQ_IF_VERSION, RQ_URI_SHORT = 1, 2, 1 << 15
 RS_NOT_MODIFIED, RS_SOCKET = 1, 2
-URI_SHORT = 48
+URI_SHORT, STAMP = 40, 56
 M32 = 0xFFFFFFFF
 WANTS_RING = p.Hello(capabilities=p.BODIES | p.CAP_RING)
 LOCK = threading.Lock()
@@ -51,7 +51,7 @@ def request_entry(op, mode=0, rid=0, uri=b"", at=0, flags=0, limit=0, offset=0, 
     """An entry whose URI is at @at in the arena, or with RQ_URI_SHORT in the entry itself."""
     head = struct.pack("=BBHIHHI", op, mode, flags, rid, len(uri), length if flags & RQ_URI_SHORT else 0, at)
     if flags & RQ_URI_SHORT:
-        return head + uri.ljust(URI_SHORT, b"\0")
+        return head + uri.ljust(URI_SHORT, b"\0") + bytes(8)
     return head + struct.pack("=IIQQQ16x", limit, 0, offset, length, if_version)
 
 
@@ -79,7 +79,7 @@ class Ring(V3):
         self.requests_fd, self.replies_fd, self.doorbell = (self.fds.popleft() for _ in range(3))
         self.requests = mmap.mmap(self.requests_fd, self.size)
         self.replies = mmap.mmap(self.replies_fd, self.size, prot=mmap.PROT_READ)
-        self.put_next = self.taken = self.origin = self.arms = self.arena_next = 0
+        self.put_next = self.taken = self.origin = self.arms = self.arena_next = self.stamped = 0
 
     def close(self):
         super().close()
@@ -144,8 +144,10 @@ class Ring(V3):
     def one(self):
         origin = self.word(self.replies, ORIGIN)
         at = ENTRIES_AT + ENTRY * ((self.taken - origin & M32) % self.entries)
-        status, op, mode, n_fds, rid, flags, _, body_at, size, version, mtime, body_len, _ = struct.unpack_from(
-            "=BBBBIHHIQQqII16x", self.replies, at)
+        status, op, mode, n_fds, rid, flags, _, body_at, size, version, mtime, body_len, _, stamp = struct.unpack_from(
+            "=BBBBIHHIQQqII8xQ", self.replies, at)
+        self.stamped += 1
+        assert stamp == self.stamped
         assert body_at + body_len <= self.arena
         body = self.replies[self.arena_at + body_at : self.arena_at + body_at + body_len]
         self.taken = self.taken + 1 & M32

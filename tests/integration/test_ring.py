@@ -149,10 +149,23 @@ def test_long_and_short_uris(served, tree):
             assert c.call(p.STAT, uri).size == 4
         assert c.call(p.STAT, "/a.txt", short=False).size == 6
         assert c.call(p.STAT, "/" + "x" * 4095).status in (p.NOT_FOUND, p.INVALID)
-        for length in (47, 48, 49):
+        for length in (39, 40, 41):
             (tree.path / "new").write_bytes(b"x" * length)
             (tree.path / "new").rename(tree.path / ("n" * (length - 1)))
             wait_until(lambda: c.call(p.STAT, "/" + "n" * (length - 1)).size == length)
+
+
+def test_a_stamp_tells_of_a_request_before_head_does(served):
+    with Ring(served.socket) as c:
+        for i in range(100):
+            at = omring.ENTRIES_AT + omring.ENTRY * (i % c.entries)
+            c.put(p.STAT, "/a.txt", rid=i)
+            c.requests[at + omring.STAMP : at + omring.ENTRY] = (i + 1).to_bytes(8, "little")
+            omring.fence()
+            c.ring()  # nothing else tells of it
+            assert [r.id for r in c.answers(1)] == [i]
+        assert c.word(c.requests, omring.HEAD) == 0
+        assert c.publish() and c.call(p.PING).status == p.OK
 
 
 def test_what_the_ring_does_not_do_is_for_the_socket(served):

@@ -53,7 +53,7 @@ static uint64_t take(struct objm_ring_consumer *c)
         struct objm_ring_entry e;
 
         objm_ring_take(c, &e);
-        for (size_t i = 1; i < objm_array_len(e.word); i++)
+        for (size_t i = 1; i < OBJM_RING_STAMP; i++)
                 CHECK(e.word[i] == e.word[0] + i);
         return e.word[0];
 }
@@ -104,10 +104,11 @@ static void starts_empty(void **state)
         assert_int_equal(objm_ring_writable(&r.p, SIZE), SIZE);
 }
 
-/* The place of the entry that is put next, by where it shows up in memory. */
+/* The place of the next entry, by where it shows up in memory. */
 static uint32_t place_of_next(struct ring *r, uint64_t mark)
 {
         put(&r->p, mark);
+        (void)!objm_ring_publish(&r->p);
         for (uint32_t i = 0; i < r->p.at.size; i++)
                 if (r->p.at.entries[i].word[0] == mark)
                         return i;
@@ -133,7 +134,6 @@ static void a_ring_that_runs_empty_begins_anew(void **state)
                 where = place_of_next(&r, i << 8);
                 if (where > last)
                         last = where;
-                (void)!objm_ring_publish(&r.p);
                 assert_int_equal(objm_ring_readable(&r.c), 1);
                 assert_true(take(&r.c) == i << 8);
                 objm_ring_release(&r.c);
@@ -230,6 +230,102 @@ static void wraps_around(void **state)
                         }
                         assert_int_equal(atomic_load(&m.head.value), (uint32_t)(UINT32_MAX - 20 + sent));
                         assert_int_equal(atomic_load(&m.tail.value), (uint32_t)(UINT32_MAX - 20 + sent));
+                }
+}
+
+/* A consumer that polls does not need head, neither for what is in a batch nor when the producer begins anew. */
+static void stamps_alone_tell_what_is_there(void **state)
+{
+        static struct objm_ring_entry entries[64];
+        static struct memory m;
+        struct objm_ring_place at = {entries, &m.head, &m.tail, &m.asleep, objm_array_len(entries)};
+        struct ring r = {.m = &m};
+        uint64_t sent = 0, got = 0;
+
+        assert_int_equal(objm_ring_producer_init(&r.p, &at, 0), 0);
+        assert_int_equal(objm_ring_consumer_init(&r.c, &at, 0), 0);
+        for (int batch = 1; batch <= 40; batch++) {
+                assert_false(objm_ring_look(&r.c));
+                assert_true(objm_ring_writable(&r.p, (uint32_t)batch) >= batch);
+                for (int i = 0; i < batch; i++)
+                        put(&r.p, sent++ << 8);
+                assert_false(objm_ring_look(&r.c));
+                (void)!objm_ring_publish(&r.p);
+                atomic_store(&m.head.value, 0);
+                atomic_store(&m.head.origin, 12345);
+                while (objm_ring_look(&r.c)) {
+                        assert_true(objm_ring_readable(&r.c) > 0);
+                        assert_true(take(&r.c) == got++ << 8);
+                }
+                assert_true(got == sent);
+                objm_ring_release(&r.c);
+        }
+}
+
+/* Head may be behind what stamps have told of, by a ring's size, but not behind where it has been. */
+static void a_head_may_follow_the_stamps(void **state)
+{
+        static struct memory m;
+        struct ring r;
+
+        ring_init(&r, &m, SIZE, 0);
+        for (uint32_t i = 1; i < 10 * SIZE; i++) {
+                assert_true(objm_ring_writable(&r.p, 1) > 0);
+                put(&r.p, 1);
+                (void)!objm_ring_publish(&r.p);
+                assert_int_equal(objm_ring_readable(&r.c), 1);
+                skip_entry(&r.c);
+                objm_ring_release(&r.c);
+                if (i % SIZE)
+                        continue;
+                atomic_store(&m.head.value, i - 1);
+                assert_int_equal(objm_ring_readable(&r.c), 0);
+                atomic_store(&m.head.value, i - 2);
+                assert_int_equal(objm_ring_readable(&r.c), -EPROTO);
+                atomic_store(&m.head.value, i);
+                assert_int_equal(objm_ring_readable(&r.c), 0);
+        }
+}
+
+/* Who polls finds what has no stamp, too. */
+static void an_entry_without_a_stamp_is_found_by_head(void **state)
+{
+        static struct memory m;
+        struct ring r;
+        int looks = 1;
+
+        ring_init(&r, &m, SIZE, 0);
+        atomic_store(&m.head.value, 1);
+        while (!objm_ring_look(&r.c))
+                looks++;
+        assert_in_range(looks, 2, OBJM_RING_LOOKS);
+        assert_int_equal(objm_ring_readable(&r.c), 1);
+}
+
+/* What was taken back is not there, though it had its stamp, until it is put again. */
+static void what_is_taken_back_is_not_seen(void **state)
+{
+        static struct memory m;
+
+        for (uint32_t kept = 0; kept < 5; kept++)
+                for (uint32_t again = 0; again < 3; again++) {
+                        struct ring r;
+
+                        ring_init(&r, &m, SIZE, 0);
+                        for (uint64_t i = 0; i < 5; i++)
+                                put(&r.p, 100 + i * 10);
+                        objm_ring_unput(&r.p, kept);
+                        assert_int_equal(objm_ring_readable(&r.c), 0);
+                        for (uint64_t i = 0; i < again; i++)
+                                put(&r.p, 500 + i * 10);
+                        (void)!objm_ring_publish(&r.p);
+                        assert_int_equal(objm_ring_readable(&r.c), kept + again);
+                        for (uint64_t i = 0; i < kept; i++)
+                                assert_int_equal(take(&r.c), 100 + i * 10);
+                        for (uint64_t i = 0; i < again; i++)
+                                assert_int_equal(take(&r.c), 500 + i * 10);
+                        assert_false(objm_ring_look(&r.c));
+                        assert_int_equal(objm_ring_readable(&r.c), 0);
                 }
 }
 
@@ -465,6 +561,10 @@ int main(void)
                 cmocka_unit_test(any_origin_is_a_place),
                 cmocka_unit_test(batches_are_whole),
                 cmocka_unit_test(wraps_around),
+                cmocka_unit_test(stamps_alone_tell_what_is_there),
+                cmocka_unit_test(a_head_may_follow_the_stamps),
+                cmocka_unit_test(an_entry_without_a_stamp_is_found_by_head),
+                cmocka_unit_test(what_is_taken_back_is_not_seen),
                 cmocka_unit_test(looks_only_when_it_must),
                 cmocka_unit_test(a_tail_that_lies_is_found),
                 cmocka_unit_test(a_head_that_lies_is_found),

@@ -357,7 +357,7 @@ static void impossible_indices_are_errors(void **state)
 
                 pair_init(&p);
                 atomic_store(&p.c.requests.at.head->value, heads[i]);
-                assert_true(objm_ring_server_look(&p.s));
+                assert_true(objm_ring_server_pending(&p.s));
                 assert_int_equal(objm_ring_server_readable(&p.s), -EPROTO);
                 assert_int_equal(objm_ring_server_sleep(&p.s), -EPROTO);
                 pair_deinit(&p);

@@ -485,7 +485,7 @@ static void run(const struct attack *a, unsigned long rounds)
 
 int main(int argc, char **argv)
 {
-        if (argc != 6 || strlen(argv[2]) > 48) {
+        if (argc != 6 || strlen(argv[2]) > 40) {
                 fprintf(stderr, "usage: ring_zoo SOCKET URI ATTACK ROUNDS SEED\n");
                 return 2;
         }
