@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define LATE_NS 50000
+
 static inline void pin_to(const char *cpu)
 {
         cpu_set_t set;
@@ -64,23 +66,28 @@ static inline void measure_rounds(unsigned (*once)(void), double seconds)
 
 /*
  * The same with @once as many times a second as @rate, at even distances. What comes late because the one before was
- * late counts from when it was due.
+ * late counts from when it was due; "late" is the share of those that took longer than LATE_NS.
  */
 static inline void measure_at_rate(unsigned (*once)(void), double seconds, double rate)
 {
         static struct objm_hist hist;
-        uint64_t start = now(), due = start, n = 0;
+        uint64_t start, due, end, ns, n = 0, late = 0;
 
+        for (end = now() + 50000000; now() < end;)
+                once();
         objm_hist_init(&hist);
+        start = due = now();
         for (; due < start + (uint64_t)(seconds * 1e9); due = start + (uint64_t)((double)++n * 1e9 / rate)) {
                 while (now() < due)
                         continue;
                 once();
-                objm_hist_record(&hist, now() - due);
+                ns = now() - due;
+                objm_hist_record(&hist, ns);
+                late += ns > LATE_NS;
         }
-        printf("{\"p50_ns\": %llu, \"p99_ns\": %llu, \"rate\": %.0f}\n",
+        printf("{\"p50_ns\": %llu, \"p99_ns\": %llu, \"rate\": %.0f, \"late\": %.6f}\n",
                (unsigned long long)objm_hist_quantile(&hist, 0.5), (unsigned long long)objm_hist_quantile(&hist, 0.99),
-               (double)n * 1e9 / (double)(now() - start));
+               (double)n * 1e9 / (double)(now() - start), n ? (double)late / (double)n : 0);
 }
 
 #endif
