@@ -137,7 +137,7 @@ static void server_wait(void)
         begin_sleep(&server);
         began = objm_clock_ns();
         n = epoll_wait(epoll, &ev, 1, PATIENCE_MS);
-        end_sleep(&server, &client, began, n == 0, objm_ring_server_look(&server_end));
+        end_sleep(&server, &client, began, n == 0, objm_ring_server_pending(&server_end));
         objm_ring_server_awake(&server_end);
 }
 
