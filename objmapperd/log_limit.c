@@ -9,14 +9,20 @@
 
 #define PERIOD_NS (LOG_LIMIT_PERIOD_S * OBJM_NS_PER_S)
 
-/* A bucket that was empty longer ago than it takes to fill is full, no more; one that was never used is full. */
+/*
+ * A bucket that was empty longer ago than it takes to fill is full, no more; one that was never used is full. Who had
+ * to wait for the lock may have looked at the time before the bucket was last emptied.
+ */
 static bool take_locked(struct log_limit *l, uint64_t now_ns)
 {
-        uint64_t full = LOG_LIMIT_BURST * PERIOD_NS;
+        const int64_t period = (int64_t)PERIOD_NS, full = LOG_LIMIT_BURST * period;
+        int64_t age = (int64_t)(now_ns - l->since_ns);
 
-        if (!l->since_ns || now_ns - l->since_ns > full)
-                l->since_ns = now_ns - full;
-        if (now_ns - l->since_ns < PERIOD_NS)
+        if (!l->since_ns || age > full) {
+                l->since_ns = now_ns - (uint64_t)full;
+                age = full;
+        }
+        if (age < period)
                 return false;
         l->since_ns += PERIOD_NS;
         return true;

@@ -266,6 +266,32 @@ static void the_limit_counts_what_it_refuses(void **state)
         assert_false(log_limit_take(&l, now + 3 * period, &left_out));
 }
 
+/* Another thread looked at the time, waited for the lock, and found the bucket emptied meanwhile. */
+static void an_earlier_look_at_the_time_filled_the_bucket(void **state)
+{
+        struct log_limit l = LOG_LIMIT_INIT;
+        uint64_t now = 5000 * OBJM_NS_PER_S;
+        unsigned left_out;
+
+        for (int i = 0; i < LOG_LIMIT_BURST; i++)
+                assert_true(log_limit_take(&l, now, &left_out));
+        assert_false(log_limit_take(&l, now - 1, &left_out));
+        assert_false(log_limit_take(&l, now, &left_out));
+}
+
+/* The clock counts from the machine's start: less than the bucket takes to fill. */
+static void the_limit_holds_right_after_the_start(void **state)
+{
+        struct log_limit l = LOG_LIMIT_INIT;
+        uint64_t now = OBJM_NS_PER_S, period = LOG_LIMIT_PERIOD_S * OBJM_NS_PER_S;
+        unsigned left_out;
+
+        for (int i = 0; i < LOG_LIMIT_BURST; i++)
+                assert_true(log_limit_take(&l, now, &left_out));
+        assert_false(log_limit_take(&l, now + period - 1, &left_out));
+        assert_true(log_limit_take(&l, now + period, &left_out));
+}
+
 static unsigned lines_in(const char *text)
 {
         unsigned n = 0;
@@ -337,6 +363,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(long_fields_are_cut, capture, release),
                 cmocka_unit_test_setup_teardown(message_ids_differ, capture, release),
                 cmocka_unit_test_setup_teardown(the_limit_counts_what_it_refuses, capture, release),
+                cmocka_unit_test_setup_teardown(an_earlier_look_at_the_time_filled_the_bucket, capture, release),
+                cmocka_unit_test_setup_teardown(the_limit_holds_right_after_the_start, capture, release),
                 cmocka_unit_test_setup_teardown(limited_lines_stop_at_the_burst, capture, release),
                 cmocka_unit_test_setup_teardown(refusals_are_limited_by_kind, capture, release),
                 cmocka_unit_test_setup_teardown(a_refusal_in_the_journal_says_which, capture, release),
