@@ -166,9 +166,10 @@ static bool spin(struct worker *w)
         return found;
 }
 
+/* A ring may be found bad on the way to sleep: with its connection, which is to be buried, a worker may have to end. */
 static void sleep_until_event(struct worker *w)
 {
-        int ms = rings_sleep(w) ? sleep_ms(w) : 0;
+        int ms = rings_sleep(w) && objm_list_empty(&w->dead) ? sleep_ms(w) : 0;
 
         if (rings_uncounted(&w->rings)) {
                 w->after = objm_clock_ns();

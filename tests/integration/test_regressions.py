@@ -15,16 +15,18 @@ import time
 
 import daemon as d
 import omproto as p
+import omring
 import pytest
 from daemon import wait_until
 from faults import Fault
 from omclient import Client, Closed
+from omring import Ring
 from test_fault import faulty_daemon, reload
 
 RESOLVE_CACHED = 0x20
 OPENAT2 = 437
 SENDMSG, FUTEX, EPOLL_WAIT = {"x86_64": (46, 202, 232), "aarch64": (211, 98, 22)}.get(platform.machine(), (None,) * 3)
-FUTEX_CMD_MASK, FUTEX_WAITS = 0x7F, (0, 9)
+FUTEX_CMD_MASK, FUTEX_WAITS, FUTEX_WAKE = 0x7F, (0, 9), 1
 needs_numbers = pytest.mark.skipif(SENDMSG is None, reason="this machine's system call numbers are not known")
 
 NO_INDEX = "index = { scan = false; watch = false; };\n"
@@ -335,6 +337,23 @@ def test_ended_threads_waited_for_a_hung_lookup(start, tree):
             wait_until(lambda: daemon.threads() <= daemon.threads_at_start + 1,
                        message=lambda: f"{daemon.threads() - daemon.threads_at_start - 1} threads do not end")
         assert c.reply().status == p.NOT_FOUND
+
+
+@needs_numbers
+def test_a_ring_found_bad_on_the_way_to_sleep_left_its_thread_behind(start, tree):
+    """While its worker wakes the client, which is the last that it does before it sleeps."""
+    daemon = start({"/": tree.path}, "--concurrency-model", "thread-per-connection",
+                   config="concurrency = { optimize_for_latency = false; };\n")
+    with Ring(daemon.socket) as c:
+        (own,) = threads_named(daemon, "objm-own")
+        with Tracee(own) as tracee:
+            c.store(omring.ASLEEP, omring.STEP | omring.FUTEX)
+            c.put(p.PING)
+            c.publish()
+            tracee.enters(lambda nr, args: nr == FUTEX and args[1] & FUTEX_CMD_MASK == FUTEX_WAKE)
+            c.store(omring.HEAD, 1 << 31)
+        assert c.gone()
+    daemon.at_rest()
 
 
 # ---- drain -----------------------------------------------------------------------------------------------------------
