@@ -82,7 +82,7 @@ bool handover_take(struct handover *h, struct connection *c)
         if (cookie_of(item.fd, &item.entry.cookie) < 0)
                 return false;
         pthread_mutex_lock(&h->lock);
-        place = new_item_locked(h);
+        place = h->closed ? NULL : new_item_locked(h);
         if (place)
                 *place = item;
         pthread_mutex_unlock(&h->lock);
@@ -160,6 +160,14 @@ static int fill_queue(const struct handover *h, int end)
         return (int)n;
 }
 
+/* Workers go on until they are stopped, and so does what becomes ready. */
+static void close_list(struct handover *h)
+{
+        pthread_mutex_lock(&h->lock);
+        h->closed = true;
+        pthread_mutex_unlock(&h->lock);
+}
+
 /*
  * Both ends of the queue: with one of them closed the manager would let the other go. It has them before there is
  * anything in the queue, because that may be the last that the kernel takes.
@@ -169,6 +177,7 @@ int handover_store(struct handover *h)
         int image objm_cleanup(objm_fd_closep) = -1;
         int ends[2] = {-1, -1}, r;
 
+        close_list(h);
         if (!h->n)
                 return 0;
         r = make_image(h, &image);

@@ -24,6 +24,7 @@ struct handover {
         pthread_mutex_t lock; /* rank 3: no other lock is taken while it is held */
         struct handover_item *items;
         size_t n, room;
+        bool closed; /* nothing more is taken: from then on the rest is the main thread's alone */
 };
 
 /* What the store has returned. */
@@ -50,12 +51,13 @@ void handover_deinit(struct handover *h);
 /* Can a client go on with another instance now? Nothing is with the pool, nothing half sent. The worker's thread. */
 bool handover_can_take(const struct connection *c);
 
-/* Takes the descriptor and the input; false: no memory. The worker's thread. */
+/* Takes the descriptor and the input; false: no memory, or it comes after handover_store(). The worker's thread. */
 bool handover_take(struct handover *h, struct connection *c) objm_must_check;
 
 /*
- * Stores everything that was taken and waits until the service manager has it. Returns how many connections, or
- * negative errno; those that the kernel did not take are said in the log. The main thread.
+ * Stores everything that was taken and waits until the service manager has it; what becomes ready meanwhile comes too
+ * late. Returns how many connections, or negative errno; those that the kernel did not take are said in the log. The
+ * main thread.
  */
 int handover_store(struct handover *h) objm_must_check;
 

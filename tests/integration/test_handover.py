@@ -24,8 +24,8 @@ def managed(workdir, tree):
     """managed(*args, **kw) -> Manager with a daemon that serves the small tree and is ready."""
     before = len(os.listdir("/proc/self/fd"))
     with contextlib.ExitStack() as stack:
-        def run(*args, start=True, **kw):
-            m = Manager(workdir, "--export", f"/={tree.path}", *args, **kw)
+        def run(*args, start=True, kind=Manager, **kw):
+            m = kind(workdir, "--export", f"/={tree.path}", *args, **kw)
             stack.callback(m.close)
             if start:
                 m.start()
@@ -159,6 +159,49 @@ def test_who_does_not_read_is_not_waited_for_longer_than_drain(managed):
         assert content(c, "/a.txt") == b"hello\n"
         with pytest.raises(Closed):
             stuck.take(head.body_len + 1)
+
+
+class Slow(Manager):
+    """When it is told to, it keeps who waits for a barrier waiting until let_go()."""
+
+    holds, held = False, ()
+
+    def handle(self, message, fds):
+        if self.holds and "BARRIER" in message:
+            self.held, fds = fds, ()
+        super().handle(message, fds)
+
+    def let_go(self):
+        self.holds = False
+        for fd in self.held:
+            os.close(fd)
+
+
+def test_a_body_finished_while_the_store_was_filled_went_there_without_its_entry(managed, tree):
+    """Its connection ends as any that is not ready in time. Of those that are, so many that one more needs a larger list."""
+    m = managed(start=False, kind=Slow)
+    m.config.write_text('timeouts = { drain = "100ms"; };\n')
+    m.start()
+    with contextlib.ExitStack() as stack:
+        ready = [stack.enter_context(CLIENTS[3](m.path)) for _ in range(64)]
+        late = stack.enter_context(CLIENTS[3](m.path))
+        late.ask("/big", p.COPY)
+        head = late.head()
+        for c in ready:
+            c.ping()
+        m.holds = True
+        m.proc.send_signal(signal.SIGTERM)
+        wait_until(lambda: m.held, message=m.log)
+        try:
+            assert late.take(head.body_len) == tree.files["/big"]
+            assert late.eof()
+        finally:
+            m.let_go()
+        m.terminate()
+        m.start()
+        for c in ready:
+            c.ping()
+    assert "going on with 64 connections" in m.log() and "nothing is known about them" not in m.log()
 
 
 def test_replies_that_wait_for_the_client(managed, tree):
