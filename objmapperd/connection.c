@@ -185,7 +185,7 @@ static enum worker_wait wait_kind(const struct connection *c)
         if (exchange_unsent(c))
                 return WORKER_WAIT_PEER;
         if (c->ring && c->ring->state == RING_WAITING)
-                return WORKER_WAIT_PEER;
+                return c->ring->limited ? WORKER_WAIT_JOB : WORKER_WAIT_PEER;
         return c->in_len ? WORKER_WAIT_REST : WORKER_WAIT_REQUEST;
 }
 

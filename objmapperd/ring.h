@@ -43,6 +43,7 @@ struct ring {
         uint8_t state, level;
         uint8_t vain, bells;         /* turns awake, and doorbells, in a row that nothing came of */
         bool muted;                  /* the doorbell is not listened to */
+        bool limited;                /* WAITING: its client asks faster than it may */
         bool socket_full;            /* it goes on when the socket takes more */
 };
 

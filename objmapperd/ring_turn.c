@@ -30,6 +30,7 @@ static int permitted(struct ring *r, int n)
                 return (int)c->allowance.granted;
         server_count(&c->worker->server->limited.pauses);
         r->muted = r->muted || objm_loop_set(&c->worker->loop, &r->doorbell, 0) == 0;
+        r->limited = true;
         return -EAGAIN;
 }
 
@@ -49,6 +50,7 @@ static int workable(struct ring *r)
 {
         int n = objm_ring_server_readable(&r->end), room;
 
+        r->limited = false;
         if (n <= 0)
                 return n;
         room = objm_ring_server_room(&r->end, (uint32_t)r->jobs + RING_TURN);

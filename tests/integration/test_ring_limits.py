@@ -87,6 +87,14 @@ def test_a_paused_ring_costs_nothing(start, tree):
         assert INSTRUMENTED or any(share_while_ringing() < 0.02 for _ in range(3))
 
 
+def test_a_paused_ring_was_cut_off_as_one_that_is_not_read(start, tree):
+    """Attaching has taken the first token; one comes each second, and a client has less time than that to read."""
+    daemon = start({"/": tree.path}, config='limits = { requests_per_second = 1; };\ntimeouts = { request = "200ms"; };\n')
+    with Ring(daemon.socket) as c:
+        ask(c, 2)
+        take(c, 2)
+
+
 def test_reloading_ends_a_pause_of_the_ring(start, tree):
     daemon = limited(start, tree, 1)
     with Ring(daemon.socket) as c:
