@@ -453,7 +453,7 @@ void connection_expire(struct connection *c)
 /* Shared memory is between two processes: a ring is drained, and the client makes one with the next instance. */
 void connection_leave(struct connection *c)
 {
-        if (c->ring) {
+        if (ring_is_open(c->ring)) {
                 connection_drain(c);
                 return;
         }

@@ -6,6 +6,7 @@
 #include "objmapperd/handover_image.h"
 #include "objmapperd/handover_queue.h"
 #include "objmapperd/log.h"
+#include "objmapperd/ring.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,7 +45,7 @@ void handover_deinit(struct handover *h)
 
 bool handover_can_take(const struct connection *c)
 {
-        return !c->dead && !c->closing && !c->lent && !c->jobs && !c->ring && objm_outq_empty(&c->out);
+        return !c->dead && !c->closing && !c->lent && !c->jobs && !ring_is_open(c->ring) && objm_outq_empty(&c->out);
 }
 
 static int cookie_of(int fd, uint64_t *ret)

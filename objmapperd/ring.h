@@ -66,6 +66,12 @@ void ring_free(struct ring *r);
  */
 unsigned ring_serve(struct ring *r);
 
+/* False for none, too. */
+static inline bool ring_is_open(const struct ring *r)
+{
+        return r && r->state != RING_CLOSED;
+}
+
 /* True when requests wait that could be worked on, or replies that the client has to make room for. */
 bool ring_pending(struct ring *r);
 

@@ -33,7 +33,7 @@ uint8_t ring_attach_check(const struct connection *c, const struct request *rq, 
                 *ret_text = "the wanted geometry is missing";
                 return OBJM_STATUS_INVALID_REQUEST;
         }
-        if (c->attaching || (c->ring && c->ring->state != RING_CLOSED)) {
+        if (c->attaching || ring_is_open(c->ring)) {
                 *ret_text = "this connection has a ring";
                 return OBJM_STATUS_INVALID_REQUEST;
         }
@@ -106,7 +106,7 @@ static void deliver(struct objm_mail *m)
 
         c->jobs--;
         c->attaching = false;
-        if (c->dead || a->error < 0) {
+        if (c->dead || c->worker->draining || a->error < 0) { /* one with a ring is not handed over */
                 refuse(a, a->error);
                 free(a);
                 return;

@@ -4,6 +4,7 @@
 import array
 import contextlib
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -77,6 +78,10 @@ class Manager:
         return any(message.get(key) == value for message in self.states)
 
     # ---- the daemon
+
+    @property
+    def proc_dir(self):
+        return pathlib.Path("/proc") / str(self.proc.pid)
 
     def start(self):
         """Returns when it is ready. What was in the store is passed on, behind the sockets, and stays there."""

@@ -12,9 +12,10 @@ import libclient
 import omproto as p
 import omring
 import pytest
-from daemon import wait_until
+from daemon import PATIENCE, wait_until
 from manager import WATCH, Manager
 from omclient import CLIENTS, Client, Closed
+from test_regressions import NO_INDEX, hung_lookup, threads_named
 
 CONNECTIONS, IMAGE = "objmapper-connections", "objmapper-image"
 
@@ -265,6 +266,39 @@ def test_a_ring_may_be_made_afterwards(managed):
         r = c.message(p.response_decode)
         assert (r.status, r.id, r.n_fds) == (p.OK, rid, 3)
         c.take(r.body_len)
+
+
+def test_a_connection_whose_ring_had_ended_was_closed(managed):
+    m = managed(start=False)
+    m.config.write_text('ring = { idle = "50ms"; };\n')
+    m.start()
+    with omring.Ring(m.path) as c:
+        assert c.message(p.response_decode).op == p.RING_DOORBELL
+        m.restart()
+        assert c.stat("/a.txt").size == 6
+        c.detach()
+        c.attach()
+        assert c.call(p.STAT, "/a.txt").size == 6
+
+
+def test_a_ring_made_while_draining_held_the_restart_up(managed):
+    """The pool makes rings, and is busy when the client asks for one and the daemon is to end."""
+    m = managed("--copy-pool-size", "1", start=False)
+    m.config.write_text(NO_INDEX + 'timeouts = { drain = "0s"; };\n')
+    m.start()
+    (pool,) = threads_named(m, "objm-pool")
+    with CLIENTS[1](m.path) as hangs, CLIENTS[3](m.path, hello=omring.WANTS_RING) as c:
+        with hung_lookup(m, pool, hangs, "/hangs"):
+            rid = c.ask(b"", 0, p.RING_ATTACH, extra=omring.attach_extra())
+            c.ping()
+            m.proc.send_signal(signal.SIGTERM)
+            wait_until(lambda: not threads_named(m, "objm-accept"))
+        r = c.message(p.response_decode)
+        assert (r.status, r.id) == (p.UNAVAILABLE, rid)
+        assert hangs.reply().status == p.NOT_FOUND
+        assert m.proc.wait(PATIENCE) == 0 and m.stored() == {CONNECTIONS: 2, IMAGE: 1}
+        m.start()
+        c.ping()
 
 
 def test_a_ring_ends_and_the_library_makes_another(managed, tree):
