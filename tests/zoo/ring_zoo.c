@@ -8,7 +8,7 @@
  * A round is one connection with a ring of its own. Attacks:
  *
  *      memory     cuts the memory off, punches holes into it, grows it, maps it anew
- *      indices    says anything in the words that it may write
+ *      indices    says anything in the words that it may write, and by stamps what head does not say
  *      entries    a second thread writes to requests and URIs while they are read
  *      doorbell   makes the eventfd block, fills it, empties it, rings without a reason
  *      stop       is stopped in the middle of it (and killed some time later)
@@ -40,7 +40,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { HEAD = 0, ORIGIN = 4, TAIL = 64, ASLEEP = 128, ENTRIES = 256, ENTRY = 64 };
+enum { HEAD = 0, ORIGIN = 4, TAIL = 64, ASLEEP = 128, ENTRIES = 256, ENTRY = 64, STAMP = 56 };
 enum { GET = 1, STAT = 2, PING = 3, ATTACH = 4, CAP_RING = 8, INLINE = 'i', URI_SHORT = 1 << 15 };
 
 struct ring {
@@ -167,6 +167,16 @@ static void put(struct ring *r, uint8_t op, uint8_t mode)
         r->next++;
 }
 
+/* Says of @n entries, whatever is in them, that they are there: with their stamps alone. */
+static void stamp(struct ring *r, uint32_t first, uint32_t n)
+{
+        for (uint32_t i = first; i != first + n; i++) {
+                uint8_t *e = r->requests + ENTRIES + ENTRY * (i % r->entries);
+
+                __atomic_store_n((uint64_t *)(void *)(e + STAMP), (uint64_t)i + 1, __ATOMIC_RELEASE);
+        }
+}
+
 static void ring_doorbell(struct ring *r)
 {
         (void)!write(r->fds[2], &(uint64_t){1}, sizeof(uint64_t));
@@ -180,8 +190,13 @@ static void publish(struct ring *r)
 
 static void put_some(struct ring *r)
 {
-        for (unsigned n = 1 + any() % 8; n > 0; n--)
+        bool stamps = any() % 2;
+
+        for (unsigned n = 1 + any() % 8; n > 0; n--) {
                 put(r, any() % 2 ? STAT : GET, INLINE);
+                if (stamps)
+                        stamp(r, r->next - 1, 1);
+        }
         publish(r);
         if (any() % 2)
                 atomic_store(word(r, TAIL), *(volatile uint32_t *)(r->replies + HEAD));
@@ -230,6 +245,8 @@ static void attack_indices(struct ring *r)
                 ring_doorbell(r);
                 if (any() % 4 == 0)
                         put_some(r);
+                if (any() % 4 == 0)
+                        stamp(r, r->next, any() % (2 * r->entries));
                 if (any() % 8 == 0) /* the server may look at it */
                         poll(&(struct pollfd){.fd = r->sock, .events = POLLIN}, 1, 1);
         }
