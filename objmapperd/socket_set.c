@@ -42,7 +42,7 @@ int socket_set_watch(struct socket_set *set, uint32_t events)
         int r = 0;
 
         objm_list_for_each_safe(it, next, &set->sockets)
-                if (r == 0)
+                if (r == 0 && of(it)->live)
                         r = objm_loop_set(set->loop, &of(it)->source, events);
         return r;
 }
@@ -60,7 +60,10 @@ static void on_add(struct objm_mail *m)
 static void on_go(struct objm_mail *m)
 {
         struct change *c = objm_container_of(m, struct change, mail);
+        struct objm_list *it, *next;
 
+        objm_list_for_each_safe(it, next, &c->set->sockets)
+                of(it)->live = true;
         c->result = socket_set_watch(c->set, EPOLLIN);
         sem_post(&c->done);
 }

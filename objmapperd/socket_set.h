@@ -21,6 +21,7 @@ struct set_socket {
         struct objm_source source;
         struct socket_set *set;
         enum config_transport transport;
+        bool live; /* since go() */
 };
 
 /* Before the loop's thread is started. */
@@ -37,7 +38,7 @@ int socket_set_add(struct socket_set *set, const struct listening *socket) objm_
 int socket_set_go(struct socket_set *set) objm_must_check;
 void socket_set_remove(struct socket_set *set, const struct listening *socket, void (*last)(struct set_socket *s));
 
-/* The loop's thread: from now on looks for @events on all of them. 0 or negative errno. */
+/* The loop's thread: from now on looks for @events on all that go() has been called for. 0 or negative errno. */
 int socket_set_watch(struct socket_set *set, uint32_t events) objm_must_check;
 
 #endif
