@@ -11,10 +11,12 @@
  * dropped and its descriptor closed.
  */
 
-/* Every slot may have been abandoned by calls that timed out; a new connection owes us nothing. */
-static void unclog(struct objmapper *om)
+/* All that may be in flight may have been abandoned by calls that timed out; a new connection owes us nothing. */
+void objm_call_unclog(struct objmapper *om)
 {
-        if (om->slots.n_abandoned == om->slots.depth)
+        unsigned n = om->slots.n_abandoned;
+
+        if (n == om->slots.depth || (om->state == OBJM_SESSION_READY && n >= om->granted))
                 objm_session_drop(om, -ECONNRESET);
 }
 
@@ -22,7 +24,8 @@ int objm_call_begin(struct objmapper *om)
 {
         if (om->reading || objm_slots_in_flight(&om->slots))
                 return -EBUSY;
-        unclog(om);
+        if (objm_unlikely(om->slots.n_abandoned))
+                objm_call_unclog(om);
         objm_reason_clear(om);
         return 0;
 }

@@ -10,6 +10,9 @@
 /* 0; -EBUSY when submitted requests are in flight, or a read call is going on. */
 int objm_call_begin(struct objmapper *om);
 
+/* With abandoned requests: gives up the connection if it takes no others before these are answered. */
+void objm_call_unclog(struct objmapper *om);
+
 /* The deadline has come: abandons what is in flight. -ETIMEDOUT, or -EBUSY when the server was there without room. */
 int objm_call_give_up(struct objmapper *om);
 

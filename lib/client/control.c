@@ -23,7 +23,7 @@ struct operation {
         uint8_t op, mode;
 };
 
-static int ask(struct objmapper *om, struct operation o, uint64_t *ret_body)
+static int ask(struct objmapper *om, struct operation o, uint64_t deadline, uint64_t *ret_body)
 {
         struct objmapper_completion c;
         int r;
@@ -33,17 +33,17 @@ static int ask(struct objmapper *om, struct operation o, uint64_t *ret_body)
         r = objm_slots_add_control(&om->slots, o.op, o.mode);
         if (r < 0)
                 return r;
-        if (objm_wait_done(om, objm_wait_deadline(om->timeout_ms)) < 0)
+        if (objm_wait_done(om, deadline) < 0)
                 return give_up(om);
         *ret_body = objm_slots_first(&om->slots.done)->body_len;
         objm_slots_take_done(&om->slots, &c, 1);
         return c.result;
 }
 
-static int receive(struct objmapper *om, char *text, size_t len)
+static int receive(struct objmapper *om, char *text, size_t len, uint64_t deadline)
 {
         for (size_t have = 0; have < len;) {
-                ssize_t n = objm_wait_body(om, text + have, len - have, objm_wait_deadline(om->timeout_ms));
+                ssize_t n = objm_wait_body(om, text + have, len - have, deadline);
 
                 if (n < 0)
                         return (int)n;
@@ -54,13 +54,13 @@ static int receive(struct objmapper *om, char *text, size_t len)
 }
 
 /* What comes as a body becomes om->text. */
-static int take_body(struct objmapper *om, uint64_t len)
+static int take_body(struct objmapper *om, uint64_t len, uint64_t deadline)
 {
         char *text = len <= TEXT_MAX ? malloc((size_t)len + 1) : NULL;
         int r = -ENOMEM;
 
         if (text)
-                r = receive(om, text, (size_t)len);
+                r = receive(om, text, (size_t)len, deadline);
         if (r < 0) {
                 if (om->body_left)
                         objm_session_drop(om, -ECONNRESET);
@@ -77,14 +77,14 @@ static void forget_text(struct objmapper *om)
         om->text = NULL;
 }
 
-static int attempt(struct objmapper *om, struct operation o)
+static int attempt(struct objmapper *om, struct operation o, uint64_t deadline)
 {
         uint64_t body = 0;
         int r;
 
         forget_text(om);
-        r = ask(om, o, &body);
-        return r == 0 && body ? take_body(om, body) : r;
+        r = ask(om, o, deadline, &body);
+        return r == 0 && body ? take_body(om, body, deadline) : r;
 }
 
 static int wire_operation(int operation, struct operation *ret)
@@ -106,6 +106,7 @@ static int wire_operation(int operation, struct operation *ret)
 
 int objmapper_control(struct objmapper *om, int operation, char **ret_text)
 {
+        uint64_t deadline = objm_wait_deadline(om->timeout_ms); /* however often it is lost */
         unsigned losses = 0;
         struct operation o;
         int r = wire_operation(operation, &o);
@@ -117,7 +118,7 @@ int objmapper_control(struct objmapper *om, int operation, char **ret_text)
         if (r < 0)
                 return r;
         do
-                r = attempt(om, o);
+                r = attempt(om, o, deadline);
         while (r == -ECONNRESET && o.op == OBJM_V3_OP_STATS && !om->dead && ++losses < OBJM_SLOTS_SENDS);
         if (ret_text) {
                 *ret_text = om->text;

@@ -92,13 +92,19 @@ int objmapper_connect(const char *socket, const struct objmapper_options *option
         return 0;
 }
 
+/* What it is connected to is the parent's: this process has no connection before the next call that may make one. */
+static bool is_parents(const struct objmapper *om)
+{
+        return objm_epoch() != om->epoch;
+}
+
 void objmapper_free(struct objmapper *om)
 {
         if (!om)
                 return;
         objmapper_free(om->bodies);
         objm_slots_deinit(&om->slots);
-        objm_ringlink_close(om, objm_epoch() != om->epoch);
+        objm_ringlink_close(om, is_parents(om));
         objm_link_deinit(&om->link);
         free(om->path);
         free(om->text);
@@ -107,13 +113,13 @@ void objmapper_free(struct objmapper *om)
 
 int objmapper_fd(const struct objmapper *om)
 {
-        return om->link.sock;
+        return is_parents(om) ? -1 : om->link.sock;
 }
 
 short objmapper_events(const struct objmapper *om)
 {
         /* To say so changes nothing that the caller can see. */
-        bool ready = objm_ringlink_arm((struct objmapper *)om);
+        bool ready = !is_parents(om) && objm_ringlink_arm((struct objmapper *)om);
 
         return ready || objm_session_wants_send(om) ? POLLIN | POLLOUT : POLLIN;
 }
@@ -122,7 +128,7 @@ int objmapper_timeout(const struct objmapper *om)
 {
         uint64_t now;
 
-        if (!objm_list_empty(&om->slots.done))
+        if (!objm_list_empty(&om->slots.done) || (is_parents(om) && objm_slots_in_flight(&om->slots)))
                 return 0;
         if (om->state != OBJM_SESSION_DOWN || objm_list_empty(&om->slots.queued))
                 return -1;
@@ -137,12 +143,12 @@ unsigned objmapper_generation(const struct objmapper *om)
 
 int objmapper_protocol(const struct objmapper *om)
 {
-        return om->state == OBJM_SESSION_READY ? om->wire->version : 0;
+        return om->state == OBJM_SESSION_READY && !is_parents(om) ? om->wire->version : 0;
 }
 
 int objmapper_instance(const struct objmapper *om, unsigned char ret[OBJMAPPER_INSTANCE])
 {
-        if (om->state != OBJM_SESSION_READY)
+        if (om->state != OBJM_SESSION_READY || is_parents(om))
                 return -ENOTCONN;
         if (om->wire->version < 3)
                 return -EOPNOTSUPP;

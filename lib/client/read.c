@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/objmapper.h"
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "client/bodies.h"
 #include "client/call.h"
@@ -244,14 +245,19 @@ struct target {
         int fd, timeout_ms;
 };
 
+/* Signals, however many, do not put the deadline off. */
 static int await_room(const struct target *t)
 {
-        struct pollfd pfd = {.fd = t->fd, .events = POLLOUT};
-        int r = poll(&pfd, 1, t->timeout_ms);
+        uint64_t deadline = objm_wait_deadline(t->timeout_ms), now;
+        int r;
 
+        do {
+                now = objm_clock_ns();
+                r = now < deadline ? objm_wait_fd(t->fd, POLLOUT, deadline, now) : 0;
+        } while (r == -EINTR);
         if (r == 0)
                 return -ETIMEDOUT;
-        return r < 0 && errno != EINTR ? -errno : 0;
+        return r < 0 ? r : 0;
 }
 
 static int write_piece(void *userdata, const struct objmapper_object *object, uint64_t offset, const void *data,

@@ -210,7 +210,7 @@ void objm_replies_receive(struct objmapper *om)
         while (objm_bytequeue_len(&om->link.in) && (r = take_next(om, &lost)) > 0)
                 n++;
         /* A message larger than one of the kernel's buffers comes in parts, its descriptors with the first. */
-        if (!om->body_left && !objm_bytequeue_len(&om->link.in))
+        if (r >= 0 && !om->body_left && !objm_bytequeue_len(&om->link.in))
                 r = objm_fdqueue_len(&om->link.fds) > fds_to_come(om) ? -EPROTO : 0;
         if (n)
                 objm_backoff_reset(&om->backoff);

@@ -76,9 +76,28 @@ int objm_ringlink_answered(struct objmapper *om, const struct objm_reply *r, siz
         return e;
 }
 
-/* The server has ended the ring and nothing of what is in it will be answered. The next use asks for another one. */
+static int take_one(struct objmapper *om);
+
+/* False: it has come to a body, which is to be taken first, or to nonsense. */
+static bool take_rest(struct objmapper *om)
+{
+        int n = objm_ring_client_readable(&om->ring.end), r = 0;
+
+        for (int i = 0; i < n && r == 0 && !om->ring.body; i++)
+                r = take_one(om);
+        if (n < 0 || r < 0)
+                objm_session_drop(om, -EPROTO);
+        return n >= 0 && r == 0 && !om->ring.body;
+}
+
+/*
+ * The server has ended the ring: what it has answered is there, the rest will not be answered. The next use asks for
+ * another one. Of answers with a descriptor that is still to be received, asking again would bring a second one.
+ */
 static void on_end(struct objmapper *om)
 {
+        if (!take_rest(om))
+                return;
         objm_slots_requeue_ring(&om->slots);
         objm_ring_client_deinit(&om->ring.end);
         om->ring.state = OBJM_RINGLINK_OFF;

@@ -115,5 +115,7 @@ int objm_wait_ready(struct objmapper *om, uint64_t deadline);
 ssize_t objm_wait_body(struct objmapper *om, void *buf, size_t n, uint64_t deadline);
 /* Now plus @timeout_ms, or the end of time for -1. */
 uint64_t objm_wait_deadline(int timeout_ms);
+/* Sleeps until @fd has one of @events: 1; 0: until @until, it being @now; or negative errno, -EINTR among them. */
+int objm_wait_fd(int fd, short events, uint64_t until, uint64_t now);
 
 #endif

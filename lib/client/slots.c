@@ -261,7 +261,7 @@ void objm_slots_requeue_ring(struct objm_slots *t)
 
         for (; it != &t->sent; it = before) {
                 before = it->prev;
-                if (slot_of(it)->on_ring)
+                if (slot_of(it)->on_ring && !slot_of(it)->fd_coming)
                         requeue_first(t, slot_of(it));
         }
 }

@@ -123,7 +123,10 @@ void objm_slots_requeue_sent(struct objm_slots *t, bool count);
 /* Puts one that is done back, behind what is queued. False: it has lost its last chance, and stays. */
 bool objm_slots_repeat(struct objm_slots *t, struct objm_slot *s) objm_must_check;
 
-/* As requeue_sent() for one that is not for the ring; and for all that are in the ring, when that has ended. */
+/*
+ * As requeue_sent() for one that is not for the ring; and, when the ring has ended, for all in it that have not been
+ * answered.
+ */
 void objm_slots_requeue_for_socket(struct objm_slots *t, struct objm_slot *s);
 void objm_slots_requeue_ring(struct objm_slots *t);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/objmapper.h"
 
+#include "client/call.h"
 #include "client/read_options.h"
 #include "client/session.h"
 #include "protocol/v3.h"
@@ -12,10 +13,20 @@
 /* Of one body in one call that does not wait. */
 #define PIECES_MAX 64
 
+/* 0, or why nothing can be asked any more. */
+static int prepare(struct objmapper *om)
+{
+        if (objm_unlikely(om->slots.n_abandoned))
+                objm_call_unclog(om);
+        return om->dead;
+}
+
 static int submit(struct objmapper *om, uint8_t op, const void *uri, size_t len, uint64_t user_data, uint64_t version)
 {
-        if (om->dead)
-                return om->dead;
+        int r = prepare(om);
+
+        if (r < 0)
+                return r;
         return objm_slots_add(&om->slots, op, uri, len, user_data, version);
 }
 
@@ -59,7 +70,7 @@ int objmapper_submit_read(struct objmapper *om, const void *uri, size_t len, voi
         if (r == 0 && len > OBJMAPPER_URI_MAX)
                 r = -ENAMETOOLONG;
         if (r == 0)
-                r = om->dead;
+                r = prepare(om);
         if (r < 0)
                 return r;
         if (!q.range_length || q.range_length > n)

@@ -11,23 +11,30 @@ uint64_t objm_wait_deadline(int timeout_ms)
         return timeout_ms < 0 ? UINT64_MAX : objm_clock_ns() + (uint64_t)timeout_ms * OBJM_NS_PER_MS;
 }
 
-/* Sleeps until the socket is ready, or @until. A signal ends it early. */
+static uint64_t left_of(uint64_t until, uint64_t now)
+{
+        return until > now ? until - now : 0;
+}
+
+int objm_wait_fd(int fd, short events, uint64_t until, uint64_t now)
+{
+        struct pollfd pfd = {.fd = fd, .events = events};
+        uint64_t ns = left_of(until, now);
+        struct timespec ts = {.tv_sec = (time_t)(ns / OBJM_NS_PER_S), .tv_nsec = (long)(ns % OBJM_NS_PER_S)};
+        int r = ppoll(&pfd, 1, until == UINT64_MAX ? NULL : &ts, NULL);
+
+        return r < 0 ? -errno : r;
+}
+
+/* Sleeps until something has come, by whichever way, or can be sent, or @until. A signal ends it early. */
 static void sleep_until(struct objmapper *om, uint64_t until, uint64_t now)
 {
-        struct pollfd pfd = {.fd = om->link.sock, .events = POLLIN};
-        uint64_t ns = until > now ? until - now : 0;
         bool wants_send = objm_session_wants_send(om);
-        struct timespec ts = {.tv_sec = (time_t)(ns / OBJM_NS_PER_S), .tv_nsec = (long)(ns % OBJM_NS_PER_S)};
 
-        if (objm_ringlink_alone(om) && om->slots.n_ring && !wants_send) {
-                objm_ringlink_sleep(om, ns);
-                return;
-        }
-        if (wants_send)
-                pfd.events |= POLLOUT;
-        if (objm_ringlink_arm(om))
-                return;
-        ppoll(&pfd, 1, until == UINT64_MAX ? NULL : &ts, NULL);
+        if (objm_ringlink_alone(om) && om->slots.n_ring && !wants_send)
+                objm_ringlink_sleep(om, left_of(until, now));
+        else if (!objm_ringlink_arm(om))
+                (void)objm_wait_fd(om->link.sock, wants_send ? POLLIN | POLLOUT : POLLIN, until, now);
 }
 
 /* Looks for a reply for a moment, where that has lately paid. True: something came. */
@@ -84,7 +91,7 @@ ssize_t objm_wait_body(struct objmapper *om, void *buf, size_t n, uint64_t deadl
                 now = objm_clock_ns();
                 if (now >= deadline)
                         return -ETIMEDOUT;
-                sleep_until(om, deadline, now);
+                (void)objm_wait_fd(om->link.sock, POLLIN, deadline, now); /* a ring has its bodies whole */
         }
         return r;
 }
@@ -105,6 +112,8 @@ int objm_wait_ready(struct objmapper *om, uint64_t deadline)
                         objm_session_flush(om); /* the hello may not have gone out at once */
                 if (om->state == OBJM_SESSION_READY && om->ring.state != OBJM_RINGLINK_ATTACHING)
                         return 0;
+                if (om->dead)
+                        return om->dead;
                 if (!objm_session_passes(om->error) || (om->error == -EBUSY && om->flags & OBJMAPPER_NO_RECONNECT))
                         return om->error;
                 if (!wait_round(om, deadline))

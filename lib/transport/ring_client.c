@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -31,12 +32,23 @@ static int start(struct objm_ring_client *c, const struct objm_ring_geometry *g,
         return r;
 }
 
+/* An eventfd is of no type that stat(2) knows. Writing to a pipe or a socket may wait, or raise SIGPIPE. */
+static bool is_doorbell(int fd)
+{
+        struct stat st;
+
+        return fstat(fd, &st) == 0 && !(st.st_mode & S_IFMT);
+}
+
 int objm_ring_client_init(struct objm_ring_client *c, const struct objm_ring_geometry *g, const int *fds)
 {
         int fd = fcntl(fds[OBJM_RING_FD_DOORBELL], F_DUPFD_CLOEXEC, 0), r;
 
         objm_ring_client_none(c);
-        r = fd < 0 ? -errno : start(c, g, fds);
+        if (fd < 0)
+                r = -errno;
+        else
+                r = is_doorbell(fd) ? start(c, g, fds) : -EPROTO;
         c->doorbell = fd;
         if (r < 0)
                 objm_ring_client_deinit(c);

@@ -4,9 +4,11 @@
 #include "protocol/ring.h"
 #include "transport/ring_server.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <time.h>
 
 #define DEPTH   512
 #define ENTRIES 32
@@ -29,7 +31,8 @@ struct host {
         struct request as_socket; /* the same as if it had come there */
 };
 
-static void host_attach(struct host *h, struct server *s)
+/* Takes over @bell. */
+static void host_attach_with(struct host *h, struct server *s, int bell)
 {
         const struct objm_ring_geometry g = {ENTRIES, ARENA};
         struct objm_v3_response response;
@@ -43,7 +46,7 @@ static void host_attach(struct host *h, struct server *s)
         CHECK(read_hello(h->sock));
         grant(h->sock, 256, INSTANCE, BODIES | OBJM_V3_CAP_RING);
         CHECK(read_request(h->sock, &r) && r.v3.op == OBJM_V3_OP_RING_ATTACH);
-        h->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        h->bell = bell;
         CHECK(h->bell >= 0 && objm_ring_server_init(&h->end, &g, fds) == 0);
         fds[OBJM_RING_FD_DOORBELL] = dup(h->bell);
         response = response_to(&r);
@@ -53,6 +56,11 @@ static void host_attach(struct host *h, struct server *s)
         n = encode_response(buf, &response);
         objm_ring_grant_encode(buf + n, &g);
         send_fds(h->sock, buf, n + OBJM_RING_GRANT, fds, OBJM_RING_FDS);
+}
+
+static void host_attach(struct host *h, struct server *s)
+{
+        host_attach_with(h, s, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 
 static void host_close(struct host *h)
@@ -167,15 +175,21 @@ static void host_send_fd(struct host *h)
                 CHECK(poll(&pfd, 1, -1) == 1);
 }
 
-static void host_put_fd(struct host *h)
+/* The descriptor is still to be sent. */
+static void host_promise_fd(struct host *h)
 {
         struct objm_ring_reply r = host_reply(h);
 
         r.mode = OBJM_MODE_FD;
         r.n_fds = 1;
         r.body_len = 0;
-        host_send_fd(h);
         host_put(h, &r);
+}
+
+static void host_put_fd(struct host *h)
+{
+        host_send_fd(h);
+        host_promise_fd(h);
 }
 
 static void host_refer(struct host *h)
@@ -344,6 +358,103 @@ static void test_reads_in_the_ring_are_asked_for_again(void **state)
         server_join(&s);
 }
 
+/* As the daemon ends a ring that has not been used for long. What is asked for then comes over the socket. */
+static void ends_the_ring(struct server *s)
+{
+        struct objm_v3_response bell = {.op = OBJM_V3_OP_RING_DOORBELL};
+        struct request r;
+        struct host h;
+
+        host_attach(&h, s);
+        CHECK(host_next(&h));
+        host_put_fd(&h);
+        CHECK(objm_ring_server_end(&h.end));
+        respond(h.sock, &bell);
+        atomic_store(&s->step, 1);
+        while (read_request(h.sock, &r)) {
+                if (r.v3.op == OBJM_V3_OP_RING_ATTACH) {
+                        respond_status(h.sock, &r, OBJM_STATUS_UNAVAILABLE);
+                        continue;
+                }
+                CHECK(r.v3.uri_len == 2 && r.v3.uri[1] == '6');
+                respond_object(h.sock, &r);
+        }
+        host_close(&h);
+}
+
+/* Asked for once more it came twice, and what nobody waits for ends the connection. */
+static void test_a_descriptor_on_its_way_at_the_end_of_the_ring_is_not_asked_for_again(void **state)
+{
+        struct objmapper_completion c[2];
+        struct objmapper *om;
+        struct server s;
+
+        server_start(&s, ends_the_ring);
+        om = connect_to(&s, .flags = OBJMAPPER_RING);
+        assert_int_equal(objmapper_submit_get(om, "/5", 2, 5), 0);
+        assert_int_equal(objmapper_flush(om), 0);
+        server_await(&s, 1);
+        assert_int_equal(objmapper_submit_get(om, "/6", 2, 6), 0);
+        assert_int_equal(objmapper_flush(om), 0);
+        for (uint64_t i = 5; i <= 6; i++) {
+                assert_int_equal(objmapper_wait(om, c, 1, 20000), 1);
+                assert_int_equal(c->result, 0);
+                assert_int_equal(c->user_data, i);
+                close(c->object.fd);
+        }
+        assert_int_equal(objmapper_generation(om), 1);
+        objmapper_free(om);
+        server_join(&s);
+}
+
+/* ---- a child ---- */
+
+static void holds_back(struct server *s)
+{
+        struct host h;
+
+        host_attach(&h, s);
+        CHECK(host_next(&h));
+        server_await(s, 1);
+        host_answer(&h);
+        host_serve(&h);
+        host_close(&h);
+}
+
+/* The memory of the ring is not there. */
+static int ask_as_child(struct objmapper *om)
+{
+        bool good = objmapper_events(om) == POLLIN && objmapper_fd(om) == -1 && objmapper_timeout(om) == 0 &&
+                    objmapper_protocol(om) == 0 && objmapper_in_flight(om) == 1;
+
+        objmapper_free(om);
+        return good ? 0 : 1;
+}
+
+static void test_a_child_may_begin_with_what_to_poll_for(void **state)
+{
+        struct objmapper *om;
+        struct lent lent[1];
+        struct server s;
+        int status;
+        pid_t pid;
+
+        server_start(&s, holds_back);
+        om = connect_to(&s, .flags = OBJMAPPER_RING);
+        assert_int_equal(lent_read(om, lent, 0, 1024, 1024), 0);
+        assert_int_equal(objmapper_flush(om), 0);
+        pid = fork();
+        if (pid == 0)
+                _exit(ask_as_child(om));
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        atomic_store(&s.step, 1);
+        lent_await(om, lent, 1);
+        lent_end(lent, 1, 0);
+        objmapper_free(om);
+        server_join(&s);
+}
+
 /* A body streams over the socket, and halfway through the ring goes on. */
 static void both_ways(struct server *s)
 {
@@ -397,7 +508,83 @@ static void test_ring_and_socket_at_once(void **state)
         server_join(&s);
 }
 
+#define PAUSE_MS 400
+
+/* Answers the first request, which nobody waits for any more, in the middle of the second one's body. */
+static void answers_late(struct server *s)
+{
+        struct request r;
+        struct host h;
+
+        host_attach(&h, s);
+        CHECK(host_next(&h));
+        CHECK(read_request(h.sock, &r) && r.v3.mode == OBJM_MODE_SPLICE);
+        h.in_body = true;
+        respond_body(h.sock, &r, OBJM_MODE_SPLICE, 1);
+        poll(NULL, 0, PAUSE_MS / 8); /* until the client waits for the second byte */
+        host_promise_fd(&h);
+        poll(NULL, 0, PAUSE_MS);
+        CHECK(send_all(h.sock, content + 1, 999));
+        host_send_fd(&h);
+        h.in_body = false;
+        host_serve(&h);
+        host_close(&h);
+}
+
+static uint64_t cpu_ms(void)
+{
+        struct timespec ts;
+
+        assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts), 0);
+        return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void test_a_late_answer_in_the_ring_does_not_keep_a_reader_awake(void **state)
+{
+        struct objmapper_object o;
+        struct objmapper *om;
+        uint8_t buf[1000];
+        struct server s;
+        uint64_t before;
+
+        server_start(&s, answers_late);
+        om = connect_to(&s, .flags = OBJMAPPER_RING, .timeout_ms = 4 * PAUSE_MS);
+        assert_int_equal(objmapper_get(om, "/5", &o), -ETIMEDOUT);
+        before = cpu_ms();
+        assert_int_equal(objmapper_read(om, "/1000", buf, 1000, read_options(.mode = OBJMAPPER_MODE_SPLICE), NULL),
+                         1000);
+        assert_true(cpu_ms() - before < PAUSE_MS / 10);
+        assert_memory_equal(buf, content, 1000);
+        objmapper_free(om);
+        server_join(&s);
+}
+
 /* ---- nonsense ---- */
+
+static void has_a_pipe(struct server *s)
+{
+        struct host h;
+        int pair[2];
+
+        CHECK(pipe2(pair, O_CLOEXEC) == 0);
+        close(pair[0]);
+        host_attach_with(&h, s, pair[1]);
+        while (!host_has_gone(&h))
+                sched_yield();
+        host_close(&h);
+}
+
+/* Writing to it would raise SIGPIPE, or, full, wait for ever. */
+static void test_a_pipe_is_no_doorbell(void **state)
+{
+        struct objmapper_options o = {.size = sizeof(o), .flags = OBJMAPPER_RING, .timeout_ms = 20000};
+        struct objmapper *om;
+        struct server s;
+
+        server_start(&s, has_a_pipe);
+        assert_int_equal(objmapper_connect(s.path, &o, &om), -EPROTO);
+        server_join(&s);
+}
 
 enum { TOO_MUCH, TOO_LITTLE, ALL_OF_IT, OUTSIDE, HUGE_BODY, BEHIND_ERROR, WRONG_ID, WRONG_GENERATION, WRONG_OP, TWICE,
        N_NONSENSE };
@@ -462,7 +649,11 @@ int main(void)
                 counted_test(test_by_an_event_loop),
                 counted_test(test_small_reads_fit_in_an_entry),
                 counted_test(test_reads_in_the_ring_are_asked_for_again),
+                counted_test(test_a_descriptor_on_its_way_at_the_end_of_the_ring_is_not_asked_for_again),
+                counted_test(test_a_child_may_begin_with_what_to_poll_for),
                 counted_test(test_ring_and_socket_at_once),
+                counted_test(test_a_late_answer_in_the_ring_does_not_keep_a_reader_awake),
+                counted_test(test_a_pipe_is_no_doorbell),
                 counted_test(test_nonsense_is_a_protocol_error),
         };
 
