@@ -90,7 +90,7 @@ all: $(B)/objmapperd $(B)/objmap $(B)/libobjmapper.so.$(SOVERSION) $(B)/libobjma
 
 # Built from every layer, objmapperd/ without main() and the parts of objmap that only reckon: what unit tests and fuzz
 # targets link.
-$(B)/libtest.a: $(LIB_OBJS) $(filter-out %/main.o,$(DAEMON_OBJS)) $(call objs,lib/client/*.c objmap/interval.c objmap/samples.c)
+$(B)/libtest.a: $(LIB_OBJS) $(filter-out %/main.o,$(DAEMON_OBJS)) $(call objs,lib/client/*.c objmap/interval.c objmap/samples.c objmap/table.c)
 	@rm -f $@
 	$(AR) qcs $@ $^
 

@@ -34,15 +34,27 @@ static int parse(struct cli *cli, int argc, char **argv, const char *command)
         return optind < argc ? cli_usage("%s takes no arguments", command) : CLI_OK;
 }
 
+/* A daemon that is not there is not to be waited for as long as one that has much to do. */
+static int find_daemon(const struct cli *cli)
+{
+        struct objmapper_options connect_options = {.depth = 1};
+        struct objmapper *om;
+        int r = cli_connect(cli, &connect_options, &om);
+
+        if (r == CLI_OK)
+                objmapper_free(om);
+        return r;
+}
+
 int cmd_reload(struct cli *cli, int argc, char **argv)
 {
         int r = parse(cli, argc, argv, "reload");
 
-        if (r)
-                return r;
-        if (!cli->timeout_ms)
+        if (r == CLI_OK && !cli->timeout_ms) {
+                r = find_daemon(cli);
                 cli->timeout_ms = RELOAD_TIMEOUT_MS;
-        return control(cli, "reload", OBJMAPPER_RELOAD);
+        }
+        return r ? r : control(cli, "reload", OBJMAPPER_RELOAD);
 }
 
 int cmd_drain(struct cli *cli, int argc, char **argv)

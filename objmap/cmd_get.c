@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct get_options {
@@ -94,7 +95,23 @@ static int parse(struct cli *cli, int argc, char **argv, struct get_options *ret
 
 static int failed(const struct fetch *f, const char *file, int error)
 {
+        if (f->onto_itself) {
+                fprintf(stderr, "objmap: %s: it is the object itself\n", file);
+                return CLI_FAILED;
+        }
         return f->at_target ? cli_file_error(file, error) : cli_error(f->uri, error);
+}
+
+/* Loses the content of the file, unless that is the object's. */
+static int empty(struct fetch *f, const struct objmapper_object *object, int fd)
+{
+        struct stat from, to;
+
+        f->onto_itself = object->fd >= 0 && fstat(object->fd, &from) == 0 && fstat(fd, &to) == 0 &&
+                         from.st_dev == to.st_dev && from.st_ino == to.st_ino;
+        if (f->onto_itself)
+                return -EEXIST;
+        return ftruncate(fd, 0) < 0 ? -errno : 0;
 }
 
 /* ---- to the end or not at all ---- */
@@ -118,11 +135,12 @@ struct target {
 static int empty_target(struct fetch *f, const struct objmapper_object *object)
 {
         const struct target *t = f->userdata;
+        int r = empty(f, object, t->fd);
 
-        if (ftruncate(t->fd, 0) == 0 || errno == EINVAL) /* a device has no length */
+        if (r == 0 || r == -EINVAL) /* a device has no length */
                 return 0;
         f->at_target = true;
-        return -errno;
+        return r;
 }
 
 static int get_whole(struct objmapper *om, struct get_options *o)
@@ -212,13 +230,14 @@ static int plan(struct get_options *o, struct continued *c)
 static int begin_part(struct fetch *f, const struct objmapper_object *object)
 {
         struct continued *c = f->userdata;
-        int r = 0;
+        int r;
 
         if (f->version)
                 return 0;
         f->at_target = true;
-        if (ftruncate(c->fd, 0) < 0)
-                return -errno;
+        r = empty(f, object, c->fd);
+        if (r < 0)
+                return r;
         if (object->version)
                 r = resume_save(&c->resume, object->version);
         else

@@ -2,6 +2,7 @@
 #include "objmap/copy.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/sendfile.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -21,6 +22,14 @@ static ssize_t move_sendfile(int from, off_t *at, int to, size_t max)
         return sendfile(to, from, at, max);
 }
 
+/* Whoever shares the other end of a terminal or a pipe may have made it non-blocking. */
+static int await_room(int to)
+{
+        struct pollfd pfd = {.fd = to, .events = POLLOUT};
+
+        return poll(&pfd, 1, -1) < 0 && errno != EINTR ? -errno : 0;
+}
+
 int copy_bytes(const void *data, size_t n, int to)
 {
         const char *buf = data;
@@ -28,8 +37,14 @@ int copy_bytes(const void *data, size_t n, int to)
         for (size_t done = 0; done < n;) {
                 ssize_t r = write(to, buf + done, n - done);
 
-                if (r < 0 && errno != EINTR)
+                if (r < 0 && errno == EAGAIN) {
+                        int e = await_room(to);
+
+                        if (e < 0)
+                                return e;
+                } else if (r < 0 && errno != EINTR) {
                         return -errno;
+                }
                 if (r > 0)
                         done += (size_t)r;
         }
@@ -68,6 +83,11 @@ int copy_object(int from, int to, uint64_t offset, uint64_t length, copy_progres
                 if (n > 0) {
                         length -= (uint64_t)n;
                         progress(userdata, (uint64_t)n);
+                } else if (n < 0 && errno == EAGAIN) {
+                        int e = await_room(to);
+
+                        if (e < 0)
+                                return e;
                 } else if (n == 0 || errno != EINTR) {
                         if (way == last || (n < 0 && !try_next(errno)))
                                 return n < 0 ? -errno : 0;

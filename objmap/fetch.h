@@ -17,6 +17,7 @@ struct fetch {
         int (*begin)(struct fetch *f, const struct objmapper_object *object); /* before the first byte; or NULL */
         void *userdata;          /* of begin() */
         bool at_target;          /* set: what failed was writing */
+        bool onto_itself;        /* set by begin(): what is to be written to is the object */
 };
 
 /*

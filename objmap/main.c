@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "objmap/cli.h"
 
+#include <fcntl.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
         const char *name;
@@ -29,12 +32,24 @@ static int run(struct cli *cli, int argc, char **argv)
         return cli_usage("there is no command '%s': it is " COMMANDS, argv[0]);
 }
 
+/*
+ * The next socket or file would get the number of a standard descriptor that is closed, and what is printed would go
+ * there. What takes its place is open the wrong way, so that using it is an error still.
+ */
+static void occupy_standard(void)
+{
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+                if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+                        exit(CLI_FAILED);
+}
+
 int main(int argc, char **argv)
 {
         static const struct option options[] = {CLI_LONG_OPTIONS, {0}};
         struct cli cli = {0};
         int c, r;
 
+        occupy_standard();
         if (argc)
                 argv[0] = program;
         while ((c = getopt_long(argc, argv, "+", options, NULL)) != -1) {

@@ -109,6 +109,13 @@ static bool is_elsewhere(const struct sample *s)
                (len > 7 && strcmp(s->name + len - 7, "_bucket") == 0);
 }
 
+static const char *short_name(const struct sample *s)
+{
+        size_t len = strlen("objmapper_");
+
+        return strncmp(s->name, "objmapper_", len) == 0 ? s->name + len : s->name;
+}
+
 void table_rest(const struct samples *now)
 {
         for (size_t i = 0; i < now->n; i++) {
@@ -117,8 +124,8 @@ void table_rest(const struct samples *now)
 
                 if (is_elsewhere(s))
                         continue;
-                snprintf(name, sizeof(name), "%s%s%s%s", s->name + strlen("objmapper_"), s->labels[0] ? "{" : "",
-                         s->labels, s->labels[0] ? "}" : "");
+                snprintf(name, sizeof(name), "%s%s%s%s", short_name(s), s->labels[0] ? "{" : "", s->labels,
+                         s->labels[0] ? "}" : "");
                 printf("%-60s %20.15g\n", name, s->value);
         }
 }

@@ -127,6 +127,10 @@ def test_no_daemon(offline, command):
     assert os.listdir(offline.dir) == []
 
 
+def test_reload_does_not_wait_long_for_a_daemon_that_is_not_there(offline):
+    assert "no daemon listens there" in offline.error(FAILED, "reload")
+
+
 @pytest.mark.parametrize("version", ["1", "3"])
 def test_protocol(cli, tree, version):
     for mode in MODES:
@@ -287,6 +291,33 @@ def test_closed_pipe_with_the_signal_ignored(cli, mode):
         assert cli.error(FAILED, "cat", "--mode", mode, "/big", stdout=pipe, restore_signals=False,
                          preexec_fn=lambda: signal.signal(signal.SIGPIPE, signal.SIG_IGN)) == \
             "objmap: standard output: Broken pipe\n"
+
+
+@pytest.mark.parametrize("args", [["cat", "/a.txt"], ["get", "-o", "-", "/a.txt"], ["cat", "--mode", "copy", "/big"],
+                                  ["stat", "/a.txt"], ["ping"]], ids=" ".join)
+def test_closed_standard_output(daemon, cli, args):
+    """The socket must not take its number: the daemon would get what is printed."""
+    assert cli.error(FAILED, *args, preexec_fn=lambda: os.close(1)) == \
+        "objmap: standard output: Bad file descriptor\n"
+    daemon.at_rest()
+
+
+@pytest.mark.parametrize("mode", ["fd", "copy"])
+def test_output_that_does_not_block(cli, tree, mode):
+    r, w = os.pipe()
+    os.set_blocking(w, False)
+    with subprocess.Popen(cli.argv("cat", "--mode", mode, "/big"), stdout=w, stderr=subprocess.PIPE) as p:
+        os.close(w)
+        with open(r, "rb") as pipe:
+            assert pipe.read() == tree.files["/big"]
+        assert p.wait(d.PATIENCE) == OK and p.stderr.read() == b""
+
+
+@pytest.mark.parametrize("options", [["-f"], ["-f", "-c"]], ids=" ".join)
+def test_get_onto_the_object_itself(cli, tree, options):
+    """It was emptied first."""
+    assert "it is the object itself" in cli.error(FAILED, "get", *options, "-o", tree.path / "a.txt", "/a.txt")
+    assert (tree.path / "a.txt").read_bytes() == tree.files["/a.txt"]
 
 
 @pytest.mark.parametrize("mode", MODES)

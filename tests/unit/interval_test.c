@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "objmap/interval.h"
+#include "objmap/table.h"
 
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,6 +77,25 @@ static void less_than_before_has_no_quantile(void **state)
         check(second, first, 0.5, NAN);
 }
 
+/* ---- the table of all the others ---- */
+
+/* The name ends where the text does: what is behind it is none of ours. */
+static void a_name_without_our_prefix_is_printed_as_it_is(void **state)
+{
+        struct samples s = parse("x 1");
+        FILE *was = stdout;
+        size_t len = 0;
+        char *out = NULL;
+
+        stdout = open_memstream(&out, &len);
+        table_rest(&s);
+        fclose(stdout);
+        stdout = was;
+        assert_int_equal(strncmp(out, "x ", 2), 0);
+        free(out);
+        samples_free(&s);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -83,6 +104,7 @@ int main(void)
                 cmocka_unit_test(nothing_new_has_no_quantile),
                 cmocka_unit_test(what_was_not_there_before_is_all_new),
                 cmocka_unit_test(less_than_before_has_no_quantile),
+                cmocka_unit_test(a_name_without_our_prefix_is_printed_as_it_is),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
