@@ -342,7 +342,7 @@ static void on_event(struct objm_watch *w, const struct inotify_event *ev)
         atomic_fetch_add(&w->catalog->changes, 1);
         if (ev->mask & IN_ISDIR || ev->len == 0) /* what is below a directory, or nobody knows what */
                 objm_epochs_raise_all(&w->catalog->epochs);
-        if (ev->mask & IN_Q_OVERFLOW) {
+        if (ev->mask & (IN_Q_OVERFLOW | IN_UNMOUNT)) { /* what was below the mount tells nothing more */
                 w->ops->lost(w->userdata);
                 return;
         }

@@ -394,3 +394,21 @@ def test_hang_up_signal_ended_the_drain(start, tree):
         assert r.status == p.OK and c.eof()
         daemon.signal(signal.SIGTERM)
         assert daemon.exit_status() == 0, "the second one ends what would last ten minutes"
+
+
+def test_stat_of_what_was_unmounted(start, workdir):
+    """The index went on to say what had been below the mount."""
+    sub = workdir / "tree" / "sub"
+    sub.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", sub], capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        (sub / "a").write_bytes(b"a")
+        daemon = start({"/": workdir / "tree"})
+        wait_until(lambda: "scan done: 1 objects" in daemon.log())
+        with daemon.connect(3) as c:
+            assert c.stat("/sub/a").status == p.OK
+            subprocess.run(["umount", sub], check=True)
+            wait_until(lambda: c.stat("/sub/a").status == p.NOT_FOUND)
+    finally:
+        subprocess.run(["umount", sub], capture_output=True, check=False)
