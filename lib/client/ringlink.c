@@ -81,13 +81,13 @@ static int take_one(struct objmapper *om);
 /* False: it has come to a body, which is to be taken first, or to nonsense. */
 static bool take_rest(struct objmapper *om)
 {
-        int n = objm_ring_client_readable(&om->ring.end), r = 0;
+        int n, r = 0;
 
-        for (int i = 0; i < n && r == 0 && !om->ring.body; i++)
-                r = take_one(om);
-        if (n < 0 || r < 0)
+        while (r == 0 && !om->ring.body && (n = objm_ring_client_readable(&om->ring.end)) != 0)
+                r = n < 0 ? n : take_one(om);
+        if (r < 0)
                 objm_session_drop(om, -EPROTO);
-        return n >= 0 && r == 0 && !om->ring.body;
+        return r == 0 && !om->ring.body;
 }
 
 /*
