@@ -48,12 +48,16 @@ static inline bool objm_ring_server_look(struct objm_ring_server *s)
         return objm_ring_look(&s->requests);
 }
 
-/* True when there is something that readable() will find, or find wrong; now, not by and by. */
+/*
+ * True when there is something that readable() will find, or find wrong; now, not by and by. A head that is behind what
+ * stamps have told of is late and says nothing.
+ */
 static inline bool objm_ring_server_pending(struct objm_ring_server *s)
 {
         struct objm_ring_consumer *c = &s->requests;
 
-        return objm_ring_look(c) || atomic_load_explicit(&c->at.head->value, memory_order_relaxed) != c->seen;
+        return objm_ring_look(c) ||
+               !objm_ring_reachable(c->head, atomic_load_explicit(&c->at.head->value, memory_order_relaxed), c->seen);
 }
 
 /* Copies the request that is @ahead of the next one; readable() has said that it is there. Only the copy counts. */

@@ -137,6 +137,20 @@ def test_draining_answers_what_is_there(start, tree):
         assert daemon.exit_status() == 0
 
 
+def test_a_head_that_was_late_kept_a_connection_from_ending(start, tree):
+    """What has been found by its stamp has been answered: nothing more is to come."""
+    daemon = start({"/": tree.path}, config='timeouts = { drain = "120s"; };\n')
+    with Ring(daemon.socket) as c:
+        c.put(p.STAT, "/a.txt", rid=7)
+        c.stamp(1)
+        c.ring()
+        wait_until(c.ready)
+        assert c.one().id == 7
+        daemon.signal(signal.SIGTERM)
+        assert c.gone()
+        assert daemon.exit_status() == 0
+
+
 # ---- hostile ----
 
 
