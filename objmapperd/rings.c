@@ -80,7 +80,7 @@ static bool put_to_sleep(struct worker *w, struct ring *r)
         }
         if (n > 0)
                 return false;
-        if (r->muted) {
+        if (r->muted || !objm_list_empty(&r->done)) { /* for room nobody rings */
                 rings_wait(w, r);
                 return true;
         }

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import mmap
 import os
+import time
 
 import omproto as p
 import omring
@@ -340,3 +341,48 @@ def test_body_waits_for_room_in_the_arena(served, tree):
         for i in range(10):
             r = c.answers(1)[0]
             assert (r.id, r.body) == (i, (tree.path / "half").read_bytes())
+
+
+def make_cold(path, data):
+    with open(path, "wb", buffering=0) as f:
+        f.write(data)
+        os.fsync(f.fileno())
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def is_cold(path):
+    """To look has the kernel read it."""
+    with open(path, "rb", buffering=0) as f:
+        try:
+            return not os.preadv(f.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return True
+
+
+def test_body_from_disk_was_forgotten_when_another_request_came_before_there_was_room(served, tree):
+    """That was answered, and the ring put to sleep: for room in the arena no client rings."""
+    half, cold = os.urandom(5000), os.urandom(5000)
+    (tree.path / "half").write_bytes(half)
+    make_cold(tree.path / "tried", cold)
+    if not is_cold(tree.path / "tried"):
+        pytest.skip("nothing can be dropped from the page cache here")
+    with Ring(served.socket, 16, 8192) as c:
+        assert c.call(p.GET, "/half", p.INLINE).body == half
+        make_cold(tree.path / "cold", cold)
+        for i, uri in enumerate(("/cold", "/half")):
+            c.put(p.GET, uri, p.INLINE, rid=i)
+        assert c.publish()
+        wait_until(c.ready)
+        assert c.one().body == half
+        time.sleep(0.2)  # until the other has been read
+        assert not c.ready()
+        c.put(p.PING, rid=2)
+        assert c.publish()
+        wait_until(c.ready)
+        assert c.one().id == 2
+        wait_until(lambda: c.word(c.replies, omring.ASLEEP) == omring.FUTEX)
+        time.sleep(0.2)
+        c.release()
+        wait_until(c.ready, message="the body is forgotten")
+        r = c.one()
+        assert (r.id, r.body) == (0, cold)
