@@ -277,8 +277,8 @@ static void drain(struct daemon *d)
         d->draining = true;
         d->ending = false;
         manager_stopping();
-        say(LOG_INFO, LOG_MESSAGE_DRAINING, "draining");
         server_drain(d->server, d->hand_over ? &d->handover : NULL);
+        say(LOG_INFO, LOG_MESSAGE_DRAINING, "draining"); /* nobody is let in after that */
         while (!d->ending && !server_is_drained(d->server) && (now = objm_clock_ns()) < deadline) {
                 uint64_t ms = (deadline - now) / OBJM_NS_PER_MS + 1;
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Draining: what is under way ends as it should, all else at once, and none of it takes longer than it may."""
+import contextlib
 import signal
 import time
 
@@ -130,8 +131,9 @@ def test_many_reloads_and_drains_at_once(start, tree, model):
     daemon = start({"/": tree.path}, "--concurrency-model", model)
     clients = [daemon.connect(3) for _ in range(20)]
     for i, c in enumerate(clients):
-        for op in (p.RELOAD, p.STATS, p.DRAIN if i >= 10 else p.RELOAD) * 3:
-            c.ask(op=op, mode=0)
+        with contextlib.suppress(omclient.Closed):  # drained by one of those before
+            for op in (p.RELOAD, p.STATS, p.DRAIN if i >= 10 else p.RELOAD) * 3:
+                c.ask(op=op, mode=0)
     for c in clients:
         with c:
             try:
