@@ -63,9 +63,9 @@ struct connection {
         uint8_t started;     /* requests whose replies have not left, but that have been looked at; see probe.h */
         _Atomic uint8_t wait; /* enum worker_wait */
         bool tcp;            /* takes bytes alone; else a Unix socket */
+        uint8_t streak;      /* bodies that the client took one after the other; see escort.h */
         struct transfer *lent; /* not NULL: the socket is the pool's */
         struct ring *ring;     /* NULL: none yet; may be closed */
-        uint8_t streak;      /* bodies that the client took one after the other; see escort.h */
         uint64_t body_at;    /* ns, coarse: when the last one left */
         uint32_t sndbuf;     /* bytes, as asked of the kernel */
         uint32_t unread;     /* bytes in the socket when that was last looked at while it waits; 0: it was not */
@@ -85,6 +85,8 @@ struct connection {
         struct objm_mail arrival;
         struct connection_report report;
 };
+
+_Static_assert(sizeof(struct connection) <= 320, "a size class of the allocator, of which there is one a connection");
 
 /* Takes @take_fd on success. 0, negative errno, or a condition of account_open(). The accept thread. */
 int connection_new(struct server *s, int take_fd, enum config_transport transport, struct connection **ret)
