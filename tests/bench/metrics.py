@@ -48,24 +48,35 @@ def worked(path):
             sum(s['value'] for s in found['objmapper_requests_total'] if s['transport'] == 'ring'))
 
 
-def by_ring(path, what, depth):
-    """Both sides poll; what the worker does while it finds nothing is no part of a request."""
+def by_ring(path, what, depth, intervals):
+    """Both sides poll; what the worker does while it finds nothing is no part of a request. The time from answer to
+    answer goes to @intervals, in ns."""
     before = worked(path)
     argv = [program('ring_client'), path, what, str(depth), str(SECONDS), 'spin', '1', '0', str(bench.CPUS[-1])]
-    subprocess.run(argv, check=True, stdout=subprocess.PIPE, timeout=60)
+    out = json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE, timeout=60).stdout)
     after = worked(path)
+    intervals.append(1e9 / out['rate'])
     return (after[0] - before[0]) * 1e9 / (after[1] - before[1])
+
+
+def ring_case(path, kind, what, depth):
+    intervals = []
+    return kind, depth, lambda: by_ring(path, what, depth, intervals), intervals
 
 
 def shares(report, cases, rounds):
     report.line('What counting takes of a request: ns of CPU time for each')
     worst = 0
-    for name, (kind, batch, whole) in cases.items():
+    for name, (kind, batch, whole, intervals) in cases.items():
         pairs = [(counting(kind, batch), whole()) for _ in range(rounds)]
         share = [c / w for c, w in pairs]
         worst = max(worst, statistics.median(share))
         report.line(f'  {name:28}{bench.spread([c for c, _ in pairs], 1, 1):>22} of '
                     f'{bench.spread([w for _, w in pairs], 1, 0):>22} ns: {bench.spread(share, 100):>18} %')
+        if intervals:
+            share = [c / i for (c, _), i in zip(pairs, intervals)]
+            report.line(f'    from answer to answer       {bench.spread(intervals, 1, 0):>22} ns: '
+                        f'{bench.spread(share, 100):>18} %')
     report.target('largest share of counting in a request', worst, LIMIT, True)
 
 
@@ -103,12 +114,11 @@ def metrics(report, work, tree, uris, rounds):
         r, ring_path = bench.daemon(work, 'metrics-ring', ring_tree)
         pid = stack.enter_context(d)
         stack.enter_context(r)
-        cases = {f'descriptors, depth {n}': ('fd', n, lambda n=n: descriptors(path, pid, uris, n)) for n in (1, 16, 64)}
-        cases.update((f'1 KB inline, depth {n}', ('inline', n, lambda n=n: inline(path, pid, uris, n)))
+        cases = {f'descriptors, depth {n}': ('fd', n, lambda n=n: descriptors(path, pid, uris, n), [])
+                 for n in (1, 16, 64)}
+        cases.update((f'1 KB inline, depth {n}', ('inline', n, lambda n=n: inline(path, pid, uris, n), []))
                      for n in (1, 16, 64))
-        cases.update((f'1 KB by ring, depth {n}', ('ring', n, lambda n=n: by_ring(ring_path, 'read', n)))
-                     for n in (1, 32))
-        cases.update((f'look-up by ring, depth {n}', ('lookup', n, lambda n=n: by_ring(ring_path, 'stat', n)))
-                     for n in (1, 32))
+        for name, kind, what in (('1 KB', 'ring', 'read'), ('look-up', 'lookup', 'stat')):
+            cases.update((f'{name} by ring, depth {n}', ring_case(ring_path, kind, what, n)) for n in (1, 32))
         shares(report, cases, rounds)
     turns(report, work, tree, uris, rounds)
