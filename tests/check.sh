@@ -42,8 +42,10 @@ unrandomized() {
         fi
 }
 
+# units MODE AT-ONCE: most of the programs wait more than they work
 units() {
-        build "$1" unit-tests && unrandomized sh tests/run-units.sh "$tally" build/"$1"/tests/unit/*_test
+        build "$1" unit-tests &&
+                AT_ONCE=$2 unrandomized sh tests/run-units.sh "$tally" build/"$1"/tests/unit/*_test
 }
 
 # suite MODE PYTEST-ARGUMENT...
@@ -90,27 +92,32 @@ replay() {
         build asan fuzz-targets && sh tests/replay.sh build/asan/fuzz
 }
 
-# Most tests wait more than they work: several at a time.
+# Most tests wait more than they work: several at a time. With six parts two CPUs still have nothing to do for half of
+# the time.
 quick="not long and not timing"
-released() {
-        build release all && together \
-                suite release -m "$quick" --part 1/4 tests/integration -- \
-                suite release -m "$quick" --part 2/4 tests/integration -- \
-                suite release -m "$quick" --part 3/4 tests/integration -- \
-                suite release -m "$quick" --part 4/4 tests/integration
+quick_part() {
+        suite "$1" -m "$quick" --part "$2" tests/integration
 }
 
-# A sixth of the tests under ASan; `make check-long` runs the others.
+threads_part() {
+        suite "$1" -m "threads and $quick" --part "$2" tests/integration
+}
+
+released() {
+        build release all && together quick_part release 1/6 -- quick_part release 2/6 -- quick_part release 3/6 -- \
+                quick_part release 4/6 -- quick_part release 5/6 -- quick_part release 6/6
+}
+
+# An eighth of the tests under ASan, in two halves; `make check-long` runs the others.
 sanitized() {
-        build asan all && build tsan all && together \
-                suite asan -m "$quick" --part 1/6 tests/integration -- \
-                suite tsan -m "threads and $quick" tests/integration
+        build asan all && build tsan all && together quick_part asan 1/16 -- quick_part asan 9/16 -- \
+                threads_part tsan 1/2 -- threads_part tsan 2/2
 }
 
 stage "lint and docs" suite release -p no:cacheprovider tests/lint
-stage "unit tests, release" units release
-stage "unit tests, ASan and UBSan" units asan
-stage "unit tests, TSan; every hash alike" together units tsan -- units hash
+stage "unit tests, release" units release 2
+stage "unit tests, ASan and UBSan" units asan 2
+stage "unit tests, TSan; every hash alike" together units tsan 1 -- units hash 1
 stage "wake-ups of the ring, with and without fences" wakes
 stage "fuzz corpora, ASan and UBSan" replay
 stage "integration, release" released

@@ -11,8 +11,8 @@ check-long: all
 	OBJM_BUILD=build/release $(PYTHON) -m pytest -q -m long tests/integration
 	@! $(PYTHON) tests/systemd/possible.py || OBJM_BUILD=build/release $(PYTHON) -m pytest -q -m long tests/systemd
 	@$(MAKE) -s -j$(JOBS) MODE=asan all
-	@set -e; for k in 2 3 4 5 6; do \
-		OBJM_BUILD=build/asan $(PYTHON) -m pytest -q -m "not long and not timing" --part $$k/6 tests/integration; done
+	@set -e; for k in 2 3 4 5 6 7 8; do \
+		OBJM_BUILD=build/asan $(PYTHON) -m pytest -q -m "not long and not timing" --part $$k/8 tests/integration; done
 	@set -e; for t in tests/long/*.sh; do echo "== $$t"; sh "$$t"; done
 
 # The daemon beside floors that make the same system calls. Needs two CPUs and quiet.

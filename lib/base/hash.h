@@ -4,7 +4,8 @@
 /*
  * Keyed 64-bit hash: XXH3 with a random 192-byte secret. Never the seeded form (inputs of up to 240 bytes would mix
  * the seed into a public secret) and never shown outside the process. A hash is never identity: compare the key.
- * Built with -DOBJM_HASH_CONSTANT every input hashes alike; all functional tests must pass in such a build.
+ * Built with -DOBJM_HASH_CONSTANT, which hash.c alone looks at, every input hashes alike; all functional tests must
+ * pass in such a build.
  */
 #include "base/attr.h"
 #include <stddef.h>

@@ -358,8 +358,14 @@ def fair_client_goes_on(daemon, way):
         return c.get("/s1048576", mode=way[1])
 
 
+def keep_half(alone, beside):
+    """Of rounds that each measured several rates: the best of each is at least half of the best when alone."""
+    return all(after > 0.5 * before for before, after in zip(map(max, zip(*alone)), map(max, zip(*beside))))
+
+
 @pytest.mark.timing
 def test_stalled_and_trickling_clients_cost_the_others_little(start, large, way):
+    """The machine is not ours alone: what is the daemon's doing shows every time."""
     daemon = start({"/": large.path}, "--copy-pool-size", "4", config=PATIENT)
     rate(daemon, get_copy)
     memory, alone, beside = daemon.anon_kb(), [], []
@@ -370,10 +376,11 @@ def test_stalled_and_trickling_clients_cost_the_others_little(start, large, way)
             stack.enter_context(Tricklers([c.sock for c in ask_and_stop(daemon, stack, way, BAD)]))
             beside.append((rate(daemon, get_copy), rate(daemon, get_fd, threads=1)))
             grown = daemon.anon_kb() - memory
+        assert grown < 4096, f"{grown} KB for {2 * BAD} clients"
+        if keep_half(alone, beside):
+            break
     print(f"alone {alone}, beside {beside}, memory +{grown} KB")
-    for before, after in zip(map(max, zip(*alone)), map(max, zip(*beside))):
-        assert after > 0.5 * before, (alone, beside)
-    assert grown < 4096, f"{grown} KB for {2 * BAD} clients"
+    assert keep_half(alone, beside), (alone, beside)
 
 
 def test_stalled_clients_cost_no_cpu(start, large, way):
