@@ -221,6 +221,7 @@ void worker_run(struct worker *w)
         w->snapshot = server_snapshot(w->server);
         while (!(w->stopping || w->own) || atomic_load_explicit(&w->n_held, memory_order_relaxed))
                 turn(w);
+        rings_count(w, 0);
         objm_kept_clear(&w->kept);
         metrics_leave(w->metrics, objm_clock_ns());
         objm_qsbr_offline(&w->reader);

@@ -382,6 +382,20 @@ def test_latencies_of_a_ring_are_a_sample(start, tree):
         "_count", (("transport", "ring"), ("mode", "stat"))] == latency["count"]
 
 
+def test_counts_of_a_ring_whose_worker_ends_with_it(start, tree):
+    """Right after a turn that nobody timed."""
+    daemon = start({"/": tree.path}, "--concurrency-model", "thread-per-connection")
+    rings, calls = 20, 16
+    for _ in range(rings):
+        with omring.Ring(daemon.socket, 64, 65536) as c:
+            for rid in range(calls):
+                assert c.call(p.STAT, "/a.txt", 0, rid).status == p.OK
+            c.put_next += 100000  # where it cannot be
+            c.publish()
+            assert c.gone()
+    assert settled(daemon)["objmapper_requests_total"]["ring", "stat", "ok"]["value"] == rings * calls
+
+
 def test_dashboard_names_what_there_is(served):
     text = (d.ROOT / "conf/grafana-objmapperd.json").read_text()
     exprs = [t["expr"] for panel in json.loads(text)["panels"] for t in panel["targets"]]
