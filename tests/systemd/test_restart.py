@@ -137,12 +137,7 @@ def test_restart_is_not_noticed(machine, served):
     restart_among_clients(machine, direct(served), len(direct(served)), 3)
 
 
-def test_restart_is_not_noticed_beside_rings(machine, served):
-    restart_among_clients(machine, direct(served) + by_ring(served), len(direct(served)), 3)
-
-
-@pytest.mark.long
-def test_many_restarts_are_not_noticed(machine, served):
+def test_restarts_are_not_noticed_beside_rings(machine, served):
     restart_among_clients(machine, direct(served) + by_ring(served), len(direct(served)), 20)
 
 
